@@ -1,0 +1,97 @@
+// The API server as the rest of the program sees it: objects as JSON, every call with a deadline, every failure a
+// base::Error. Api is the seam: the real client speaks HTTP, a later "run from files" keeps objects on disk.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "base/json.hpp"
+#include "base/result.hpp"
+#include "base/time.hpp"
+
+namespace pgrunbook::kube {
+
+using base::Deadline;
+using base::Json;
+using base::Result;
+
+// A kind as the API server addresses it.
+struct Resource {
+  std::string group;    // "" for core
+  std::string version;  // "v1"
+  std::string plural;   // "pods"
+  std::string kind;     // "Pod"
+
+  // "/apis/batch/v1/namespaces/ns/jobs", "/api/v1/namespaces/ns/pods/name"; an empty ns means all or cluster-scoped.
+  [[nodiscard]] std::string path(std::string_view ns, std::string_view name = {}) const;
+  [[nodiscard]] std::string api_version() const { return group.empty() ? version : group + "/" + version; }
+  bool operator==(const Resource&) const = default;
+};
+
+enum class PatchType { kMerge, kJson, kApply };
+
+struct ListOptions {
+  std::string label_selector{};
+  std::string field_selector{};
+};
+
+struct WatchEvent {
+  enum class Type { kAdded, kModified, kDeleted, kBookmark };
+  Type type = Type::kAdded;
+  Json object;
+};
+
+class Api {
+ public:
+  virtual ~Api() = default;
+  // kNotFound where the object or the kind does not exist.
+  [[nodiscard]] virtual Result<Json> get(const Resource& r, const std::string& ns, const std::string& name, Deadline d) = 0;
+  // Every item, read in pages of 500. The returned object is {"items": [...], "resourceVersion": "..."}.
+  [[nodiscard]] virtual Result<Json> list(const Resource& r, const std::string& ns, const ListOptions& o, Deadline d) = 0;
+  // kAlreadyExists where the name is taken; kInDoubt where the reply was lost (read the object to learn more).
+  [[nodiscard]] virtual Result<Json> create(const Resource& r, const std::string& ns, const Json& object, Deadline d) = 0;
+  // kConflict where metadata.resourceVersion in the body, or a JSON patch "test", no longer holds.
+  // subresource: "", "status" or "scale". kApply needs `field_manager` (default "pgrunbook") and forces nothing.
+  [[nodiscard]] virtual Result<Json> patch(const Resource& r, const std::string& ns, const std::string& name, PatchType type,
+                                           const Json& body, const std::string& subresource, Deadline d) = 0;
+  // Deletes with a uid precondition ("" = none), propagation Background. A missing object is success.
+  [[nodiscard]] virtual Result<> remove(const Resource& r, const std::string& ns, const std::string& name,
+                                        const std::string& uid, Deadline d) = 0;
+  // The last lines of a container's log.
+  [[nodiscard]] virtual Result<std::string> pod_log(const std::string& ns, const std::string& pod,
+                                                    const std::string& container, int tail_lines, Deadline d) = 0;
+  // Watches from a resourceVersion until the server ends the stream (returns the last resourceVersion seen), the
+  // stream breaks (kUnavailable), the position is too old (kGone) or `stop` is asked (kCancelled).
+  [[nodiscard]] virtual Result<std::string> watch(const Resource& r, const std::string& ns, const ListOptions& o,
+                                                  const std::string& resource_version,
+                                                  const std::function<void(WatchEvent)>& on_event,
+                                                  std::stop_token stop) = 0;
+};
+
+// The kinds this program speaks of.
+namespace kinds {
+extern const Resource kPod, kService, kSecret, kConfigMap, kPersistentVolumeClaim, kEvent, kResourceQuota, kLimitRange;
+extern const Resource kDeployment, kStatefulSet, kJob, kCronJob, kLease, kNetworkPolicy, kEndpointSlice;
+extern const Resource kTopology, kBackup, kRestore, kFailover;  // ours
+}  // namespace kinds
+
+// Where the API server is and who we are. Tokens and CAs are read again from their files as they rotate.
+struct Config {
+  std::string server;         // https://host:port
+  std::string ca_file;        // PEM; the only trusted authority
+  std::string token_file{};   // bearer token, read again at least every 60 s and after a 401
+  std::string client_certificate_file{}, client_key_file{};
+  std::string namespace_name{};
+
+  // From the service account's mount and KUBERNETES_SERVICE_*; kNotFound outside a pod. An IPv6 address is replaced
+  // by the DNS name kubernetes.default.svc (cpprestsdk cannot use literals).
+  [[nodiscard]] static Result<Config> in_cluster();
+  [[nodiscard]] static Result<Config> from_kubeconfig(const std::string& path);
+};
+
+[[nodiscard]] std::unique_ptr<Api> connect(const Config& config);
+
+}  // namespace pgrunbook::kube
