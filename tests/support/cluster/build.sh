@@ -1,0 +1,35 @@
+# Binaries from Go modules, once, into the cache. Sourced by tests/cluster.
+# shellcheck shell=bash
+
+COREDNS=github.com/coredns/coredns@v1.12.4 # the last that GO_SERIES builds
+HELM=helm.sh/helm/v3/cmd/helm@v3.19.0      # likewise
+COMPONENTS="etcd kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy kubectl remove-pods network-policy"
+
+# The Go build cache is reused with exactly these settings.
+go_build() { env GOFLAGS=-buildvcs=false CGO_ENABLED=0 GOBIN="$BIN" nice "$(go_program)" "$@"; }
+
+build() { locked "$CACHE/build.lock" build_locked; }
+build_locked() {
+  local version minor key link stamp
+  mkdir -p "$BIN"
+  version=$(sed -n 's#^\tk8s.io/kubernetes v##p' "$HERE/kube/go.mod")
+  key=$(cat "$HERE"/kube/go.mod "$HERE"/kube/go.sum "$HERE"/kube/*.go | sha256sum | cut -c-16)
+  if [ ! -x "$BIN/hyper-$key" ]; then
+    minor=${version#*.}
+    stamp=k8s.io/component-base/version # without it, it calls itself v0.0.0 and charts refuse it
+    go_build build -C "$HERE/kube" -o "$BIN/hyper-$key" -ldflags "-s -w -X $stamp.gitVersion=v$version \
+      -X $stamp.gitMajor=${version%%.*} -X $stamp.gitMinor=${minor%%.*}"
+  fi
+  for link in $COMPONENTS; do
+    [ "$(readlink "$BIN/$link")" = "hyper-$key" ] || ln -sfn "hyper-$key" "$BIN/$link"
+  done
+  build_module coredns "$COREDNS"
+  build_module helm "$HELM"
+}
+build_module() { # program, package@version
+  [ "$(readlink "$BIN/$1")" = "$1-${2##*@}" ] && [ -x "$BIN/$1" ] && return
+  rm -f "$BIN/$1"
+  go_build install "$2"
+  mv "$BIN/$1" "$BIN/$1-${2##*@}"
+  ln -s "$1-${2##*@}" "$BIN/$1"
+}
