@@ -1,0 +1,90 @@
+#include "postgres/wal_page.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+#include <fmt/format.h>
+
+#include "postgres/version.hpp"
+
+namespace pgrunbook::postgres {
+namespace {
+
+constexpr std::uint16_t kLongHeaderFlag = 0x0002;
+
+template <typename T>
+T field(std::string_view bytes, std::size_t at) {
+  T value{};
+  std::memcpy(&value, bytes.data() + at, sizeof value);
+  return value;
+}
+
+base::Failure corrupt(std::string reason, std::string message, std::string hint = {}) {
+  base::Error e = base::error(base::ErrorCode::kCorrupt, std::move(message), std::move(hint));
+  e.reason = std::move(reason);
+  return base::fail(std::move(e));
+}
+
+}  // namespace
+
+bool all_zero(std::string_view bytes) {
+  return std::all_of(bytes.begin(), bytes.end(), [](char c) { return c == 0; });
+}
+
+base::Result<WalPageHeader> parse_wal_header(std::string_view bytes) {
+  if (bytes.size() < kLongHeaderBytes) {
+    return corrupt("WalHeaderInvalid", fmt::format("only {} bytes, too short for a WAL page header", bytes.size()));
+  }
+  if (all_zero(bytes.substr(0, kLongHeaderBytes))) {
+    return corrupt("WalHeaderInvalid", "it begins with zeros, not with a WAL page header");
+  }
+  WalPageHeader h;
+  h.magic = field<std::uint16_t>(bytes, 0);
+  h.info = field<std::uint16_t>(bytes, 2);
+  h.timeline = TimelineId(field<std::uint32_t>(bytes, 4));
+  h.address = Lsn(field<std::uint64_t>(bytes, 8));
+  h.remaining = field<std::uint32_t>(bytes, 16);
+  h.system_identifier = field<std::uint64_t>(bytes, 24);
+  h.segment_size = field<std::uint32_t>(bytes, 32);
+  h.page_size = field<std::uint32_t>(bytes, 36);
+  if (version_of_wal_magic(h.magic) == nullptr) {
+    return corrupt("WalHeaderInvalid", fmt::format("magic {:04X} is none of a known PostgreSQL version", h.magic));
+  }
+  if ((h.info & kLongHeaderFlag) == 0 || !valid_segment_size(h.segment_size)) {
+    return corrupt("WalHeaderInvalid", "its first page has no long header");
+  }
+  return h;
+}
+
+base::Result<WalPageHeader> check_segment(const WalName& name, std::string_view first_bytes, std::uint64_t file_size,
+                                          const WalExpectation& expected) {
+  auto header = parse_wal_header(first_bytes);
+  if (!header) return base::fail(header.error().in(name.text));
+  if (expected.system_identifier && header->system_identifier != *expected.system_identifier) {
+    return base::fail(base::refused(
+        "SystemIdentifierMismatch",
+        fmt::format("{} is of the cluster with system identifier {}, the repository of {}", name.text,
+                    header->system_identifier, *expected.system_identifier),
+        "give another cluster another topology, and so a repository of its own"));
+  }
+  if (header->segment_size != file_size || (expected.segment_size && *expected.segment_size != file_size)) {
+    return corrupt("WalSizeMismatch",
+                   fmt::format("{} has {} bytes, expected are {}", name.text, file_size,
+                               expected.segment_size ? *expected.segment_size : header->segment_size));
+  }
+  if (expected.major && version_of_wal_magic(header->magic)->major != *expected.major) {
+    return base::fail(base::refused("MajorVersionMismatch",
+                                    fmt::format("{} is of PostgreSQL {}, the repository of {}", name.text,
+                                                major_text(version_of_wal_magic(header->magic)->major),
+                                                major_text(*expected.major)),
+                                    "after pg_upgrade begin a new repository"));
+  }
+  std::string is = segment_name(header->timeline, header->address, header->segment_size);
+  if (is != name.segment_text() || header->address.value() % header->segment_size != 0) {
+    return corrupt("WalNameMismatch", fmt::format("the file called {} is segment {}", name.text, is),
+                   "it was renamed, or recycled and not yet written");
+  }
+  return *header;
+}
+
+}  // namespace pgrunbook::postgres

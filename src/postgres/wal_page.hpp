@@ -1,0 +1,49 @@
+// The header on the first page of a WAL segment, which says what the file is, whatever its name says.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/result.hpp"
+#include "postgres/lsn.hpp"
+#include "postgres/timeline.hpp"
+#include "postgres/wal_name.hpp"
+
+namespace pgrunbook::postgres {
+
+// XLogLongPageHeaderData, little-endian as on every platform we run on.
+struct WalPageHeader {
+  std::uint16_t magic = 0;
+  std::uint16_t info = 0;
+  TimelineId timeline;
+  Lsn address;  // of the page
+  std::uint32_t remaining = 0;
+  std::uint64_t system_identifier = 0;
+  std::uint32_t segment_size = 0;
+  std::uint32_t page_size = 0;
+};
+
+inline constexpr std::size_t kLongHeaderBytes = 40;
+
+// kCorrupt where the bytes are too few, all zero, or no long header; the message says which.
+[[nodiscard]] base::Result<WalPageHeader> parse_wal_header(std::string_view first_bytes);
+
+// What a segment must be. An empty optional is not checked.
+struct WalExpectation {
+  std::optional<std::uint64_t> system_identifier;
+  std::optional<std::uint64_t> segment_size;
+  std::optional<int> major;
+};
+
+// Holds a segment's (or .partial's) first bytes and its length against its name: magic, timeline, page address, segment
+// size, file length, system identifier. A tail of zeros or of recycled pages is normal and not looked at.
+// kCorrupt (reasons WalHeaderInvalid, WalNameMismatch, WalSizeMismatch) or kRefused (SystemIdentifierMismatch,
+// MajorVersionMismatch).
+[[nodiscard]] base::Result<WalPageHeader> check_segment(const WalName& name, std::string_view first_bytes,
+                                                        std::uint64_t file_size, const WalExpectation& expected);
+
+[[nodiscard]] bool all_zero(std::string_view bytes);
+
+}  // namespace pgrunbook::postgres
