@@ -112,6 +112,7 @@ ActionStatus status_of(const Json& object) {
     s.operation.past_no_return = base::at(o, {"pastNoReturn"}) == Json(true);
     if (const Json& x = base::at(o, {"inputs"}); x.is_object()) s.operation.inputs = x;
     if (const Json& x = base::at(o, {"results"}); x.is_object()) s.operation.results = x;
+    if (const Json& x = base::at(o, {"log"}); x.is_array()) s.operation.log = x;
     s.operation.failure = base::at(o, {"failure"});
   }
   return s;
@@ -140,6 +141,7 @@ Json to_json(const ActionStatus& s) {
                     {"pastNoReturn", s.operation.past_no_return},
                     {"inputs", s.operation.inputs},
                     {"results", s.operation.results},
+                    {"log", s.operation.log},
                     {"failure", s.operation.failure}};
   return j;
 }

@@ -38,6 +38,7 @@ struct Operation {
   bool past_no_return = false;
   Json inputs = Json::object();
   Json results = Json::object();  // step -> result
+  Json log = Json::array();       // [{step, text, startTime, endTime, outcome}], what the transcript tells
   Json failure;                   // {reason, message, hint} of what made us roll back, or null
 };
 

@@ -1,0 +1,109 @@
+// The seams to the outside that step executors use, and what an action carries from step to step.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <stop_token>
+#include <string>
+
+#include "api/kinds.hpp"
+#include "api/status.hpp"
+#include "kube/client.hpp"
+#include "plan/scene.hpp"
+#include "sql/connection.hpp"
+
+namespace pgrunbook::execute {
+
+using api::Json;
+using base::Deadline;
+using base::Error;
+using base::Result;
+
+// How a pod's container ended, as the kubelet reported it, kept after the pod object is gone: the first proof of a fence.
+// Fed by the watch on pods, asked by stop_member. Any thread.
+class Terminations {
+ public:
+  void observe(const Json& pod);
+  // {exitCode, finishedAt, reason} or null where that pod's container was never reported terminated.
+  [[nodiscard]] Json of(const std::string& pod_uid, const std::string& container) const;
+
+ private:
+  mutable std::mutex mutex_;
+  std::map<std::string, Json> by_uid_;  // "<pod uid>/<container>" -> state; protected by mutex_
+};
+
+// Everything outside. One per process; its members are safe for concurrent use.
+struct World {
+  kube::Api& api;
+  std::string ns;
+  std::string agent_image;    // PGRUNBOOK_IMAGE
+  std::string version;
+  Json own_labels;            // of the operator's pod, for NetworkPolicy checks
+  Terminations& terminations;
+  std::function<Result<sql::Connection>(const sql::Target&, Deadline)> connect;
+  std::function<void(const Json& object, std::string_view type, std::string_view reason, std::string_view message)> event;
+  std::stop_token stop;
+
+  [[nodiscard]] static Deadline soon() { return Deadline::after(std::chrono::seconds(20)); }
+};
+
+// What one look at a step found, or one act did.
+struct StepResult {
+  enum class Kind { kDone, kWaiting, kFailed, kBlocked } kind = Kind::kWaiting;
+  Json result = Json::object();                   // kept in operation.results under the step's name
+  std::string message;                            // while waiting: what for
+  Json progress_detail;                           // {bytesDone, bytesTotal, ...} or null
+  Error error{};                                  // kFailed, kBlocked
+  std::chrono::milliseconds again{500};           // when to look next
+
+  [[nodiscard]] static StepResult done(Json result = Json::object());
+  [[nodiscard]] static StepResult waiting(std::string message, std::chrono::milliseconds again = std::chrono::milliseconds(500));
+  // The step cannot succeed: what was done is put back.
+  [[nodiscard]] static StepResult failed(Error error);
+  // A person is needed; looked at again by itself.
+  [[nodiscard]] static StepResult blocked(Error error);
+  // kFailed for what no retry mends, kWaiting for what may pass (kUnavailable, kTimeout, kConflict, kInDoubt...).
+  [[nodiscard]] static StepResult of(const Error& error);
+};
+
+// One action under way. Owned by the reconcile that runs it; never shared between threads.
+struct Action {
+  World& world;
+  const kube::Resource& resource;
+  Json object;              // as last read
+  api::ObjectMeta meta;
+  api::ActionStatus status;
+  std::string kind;
+  // Writes status; kConflict means somebody was faster: observe again. Topologies keep it under status.setup.
+  std::function<Result<>(Action&)> save;
+
+  [[nodiscard]] api::ActionRef ref() const;
+  [[nodiscard]] Json owner_reference() const;
+  [[nodiscard]] const Json& input(std::string_view key) const { return base::at(status.operation.inputs, {key}); }
+  [[nodiscard]] const Json& result(std::string_view step) const { return base::at(status.operation.results, {step}); }
+};
+
+// A step of a flow: its sentence, how to take it, how to put it back. Both functions look at the world first, so that
+// calling them again after a crash is the resume.
+struct Step {
+  api::PlannedStep planned;
+  std::function<StepResult(Action&)> run;
+  std::function<StepResult(Action&)> revert{};  // empty: nothing to put back
+  bool no_return = false;                       // from the moment this step is begun there is only forward
+};
+
+// The live objects of a topology, understood.
+[[nodiscard]] Result<plan::SceneView> observe_scene(World& world, const std::string& topology_name);
+
+// Credentials. kNotFound/kInvalid name the Secret and the key.
+[[nodiscard]] Result<sql::Target> application_login(World& world, const plan::SceneView& scene, const plan::MemberView& member);
+[[nodiscard]] Result<sql::Target> role_login(World& world, const plan::SceneView& scene, const plan::MemberView& member);
+// Makes a password in the Secret pgrunbook-roles where it is empty.
+[[nodiscard]] Result<> ensure_role_password(World& world);
+
+// The member's running pod's address; kUnavailable where there is none ready.
+[[nodiscard]] Result<std::string> pod_address(const plan::MemberView& member);
+
+}  // namespace pgrunbook::execute

@@ -1,0 +1,81 @@
+// What a topology's objects say, read off their JSON. Pure: observe (in execute) fetches, this understands.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "api/kinds.hpp"
+
+namespace pgrunbook::plan {
+
+using api::Json;
+using api::Result;
+
+// One member as its workload's template describes it.
+struct MemberView {
+  std::string name;
+  api::WorkloadRef workload;
+  std::string workload_uid;
+  int replicas = 0;             // wanted
+  int replicas_before = 1;      // from the annotation, else 1
+  Json pod_template;            // .spec.template
+  Json labels;                  // of the pods
+  std::string container;
+  std::string image;
+  std::string data_directory;
+  std::string mount;            // where the data volume is mounted
+  std::string data_claim, data_claim_uid;
+  std::string archive_claim;
+  std::string archive_mount;    // where the archive's claim is mounted
+  std::string repository;       // <archive_mount>/<path>/<topology>
+  bool recreate = true;         // strategy Recreate, or a StatefulSet
+  int port = 5432;
+  std::vector<Json> pods;       // live, those matching the template's labels, not finished
+};
+
+struct ServiceView {
+  std::string name, uid;
+  Json selector;
+  int port = 5432;  // the service's own port
+};
+
+struct ApplicationView {
+  api::WorkloadRef workload;
+  std::string uid;
+  int replicas = 0;
+  int replicas_before = 0;  // from the annotation, 0 = none
+  Json labels;
+  std::vector<Json> pods;
+};
+
+struct SceneView {
+  std::string ns, topology, topology_uid;
+  api::TopologySpec spec;
+  std::vector<MemberView> members;
+  std::vector<ServiceView> services;
+  std::vector<ApplicationView> applications;
+  std::string primary;  // name of the member that every Service selects; empty where they disagree or select none
+
+  [[nodiscard]] const MemberView* member(std::string_view name) const;
+};
+
+// Reads a member off its workload. Errors name the field of the topology and what to write there.
+[[nodiscard]] Result<MemberView> member_view(const api::Member& member, const api::Archive& archive, const std::string& topology,
+                                             const Json& workload, const std::map<std::string, std::string>& claim_uids);
+
+// The member whose pod labels a selector matches; empty where none or several do.
+[[nodiscard]] std::string selected_member(const Json& selector, const std::vector<MemberView>& members);
+
+// The Service's selector once `to` is primary: the old keys with the new member's values. Refused where the new member
+// lacks a key, where nothing would change, or where the result would also match another member.
+[[nodiscard]] Result<Json> switched_selector(const ServiceView& service, const MemberView& to, const std::vector<MemberView>& members);
+
+// Who else manages an object, by its marks: "Argo CD", "Flux", "Helm release x", or empty.
+[[nodiscard]] std::string managed_by(const Json& object);
+
+// Pods of a workload that still count: not Succeeded or Failed.
+[[nodiscard]] bool pod_counts(const Json& pod);
+[[nodiscard]] bool pod_ready(const Json& pod);
+
+}  // namespace pgrunbook::plan

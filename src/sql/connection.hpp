@@ -1,0 +1,52 @@
+// The controller's own connections to PostgreSQL: libpq, non-blocking, every call with a deadline.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/result.hpp"
+#include "base/time.hpp"
+
+namespace pgrunbook::sql {
+
+using base::Deadline;
+using base::Result;
+
+struct Target {
+  std::string host;
+  int port = 5432;
+  std::string user, password;
+  std::string database = "postgres";
+  std::string ssl_mode = "prefer";
+};
+
+// A value is absent where the column is NULL.
+using Row = std::vector<std::optional<std::string>>;
+using Rows = std::vector<Row>;
+
+// One connection; one thread at a time. Closing is the destructor's work.
+//
+// Errors: kUnauthorized for SQLSTATE 28xxx (wrong password, pg_hba), kForbidden for 42501, kUnavailable where the server
+// is absent, starting or shutting down (57P0x; Error::reason is then "ShuttingDown" or "StartingUp"), kTimeout at the
+// deadline, kInvalid for any other SQL error. Messages never hold the password.
+class Connection {
+ public:
+  [[nodiscard]] static Result<Connection> open(const Target& target, Deadline deadline);
+  ~Connection();
+  Connection(Connection&&) noexcept;
+  Connection& operator=(Connection&&) noexcept;
+
+  // One statement with text parameters ($1...).
+  [[nodiscard]] Result<Rows> query(const std::string& sql, const std::vector<std::string>& parameters, Deadline deadline);
+  // First column of the first row; kNotFound where there is no row or it is NULL.
+  [[nodiscard]] Result<std::string> value(const std::string& sql, Deadline deadline);
+
+ private:
+  struct Handle;
+  explicit Connection(std::unique_ptr<Handle> handle);
+  std::unique_ptr<Handle> handle_;
+};
+
+}  // namespace pgrunbook::sql
