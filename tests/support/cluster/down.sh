@@ -10,32 +10,30 @@ down() { # [--keep-images]
     for f in "$STATE"/pid/kubelet*; do [ ! -f "$f" ] || stop "${f##*/}"; done
     n=$(nodes)
     for ((i = 1; i <= n; i++)); do
-      if [ -e "/run/netns/$NAME-$i" ] && [ -f "$STATE/n$i/containerd.toml" ]; then
+      if [ -e "/run/netns/$NAME.$i" ] && [ -f "$STATE/n$i/containerd.toml" ]; then
         ! f=$(pid_of "containerd@$i") || kill -CONT "$f"
         start "containerd@$i" containerd --config "$STATE/n$i/containerd.toml"
         ! try 20 node_ctr "$i" version || "$BIN/remove-pods" "unix://$STATE/n$i/run/containerd.sock" || true
       fi
       stop "containerd@$i" 10
     done
-    for f in "$STATE"/pid/*; do [ ! -f "$f" ] || stop "${f##*/}" 1; done
   fi
   sweep
   clear_state "$@"
   unlock_instance
-  rm -f "$SHARED/$NAME.lock"
-  rmdir "$SHARED" 2>/dev/null || true
 }
 
-# Whatever is still there after an unclean end too: this instance's processes are those in its
-# network namespaces and cgroups.
+# Whatever is still there, after an unclean end too: this instance's processes are those whose pids
+# it noted and those in its network namespaces and cgroups.
 sweep() {
-  local ns d f pid identity pods=() found=()
-  for ns in /run/netns/"$NAME"-{net,[0-9]*}; do
+  local ns d f id pid identity pods=() found=()
+  for f in "$STATE"/pid/*; do [ ! -f "$f" ] || stop "${f##*/}" 1; done
+  for ns in /run/netns/"$NAME".{net,[0-9]*}; do
     [ -e "$ns" ] || continue
     mapfile -t -O ${#pods[@]} pods < <(nsenter --net="$ns" ip link show 2>/dev/null | grep -o 'link-netns cni-[0-9a-f-]*' | cut -d' ' -f2)
     mapfile -t -O ${#found[@]} found < <(ip netns pids "${ns##*/}" 2>/dev/null)
   done
-  for d in /sys/fs/cgroup/"$NAME"-[0-9]* /sys/fs/cgroup/*/"$NAME"-[0-9]*; do
+  for d in /sys/fs/cgroup/"$NAME".[0-9]* /sys/fs/cgroup/*/"$NAME".[0-9]*; do
     [ ! -d "$d" ] || mapfile -t -O ${#found[@]} found < <(find "$d" -name cgroup.procs -exec cat {} + 2>/dev/null)
   done
   for pid in $(printf '%s\n' "${found[@]}" | sort -un); do
@@ -50,19 +48,23 @@ sweep() {
     done
   done
   for ns in "${pods[@]}"; do [ ! -e "/run/netns/$ns" ] || ip netns delete "$ns" || true; done
-  for ns in /run/netns/"$NAME"-{net,[0-9]*}; do [ ! -e "$ns" ] || ip netns delete "${ns##*/}"; done
-  for d in /sys/fs/cgroup/"$NAME"-[0-9]* /sys/fs/cgroup/*/"$NAME"-[0-9]*; do
+  for ns in /run/netns/"$NAME".{net,[0-9]*}; do [ ! -e "$ns" ] || ip netns delete "${ns##*/}"; done
+  for d in /sys/fs/cgroup/"$NAME".[0-9]* /sys/fs/cgroup/*/"$NAME".[0-9]*; do
     [ ! -d "$d" ] || try 5 find "$d" -depth -type d -exec rmdir {} +
   done
-  rm -f /var/lib/cni/results/"$NAME"-[0-9]*
+  for f in /var/lib/cni/results/"$NAME".[0-9]*-eth0; do # both of the pod's interfaces
+    [ ! -f "$f" ] || { id=${f%-eth0}; rm -f "$f" /var/lib/cni/results/*-"${id##*-}"-lo; }
+  done
   [ ! -d /var/log/containers ] || find /var/log/containers -lname "$STATE/*" -delete
-  # Directories that containerd and the kubelet make outside of their own.
-  rmdir /var/lib/cni/{results,cache} /var/lib/cni /run/containerd/s /run/containerd /var/log/containers 2>/dev/null || true
   rm -f "$SHARED/users/$NAME"
   if [ -f "$SHARED/sysctl" ] && [ -z "$(ls "$SHARED/users")" ]; then
     sysctl -q -p "$SHARED/sysctl" || true
-    rm -rf "$SHARED/sysctl" "$SHARED/users"
+    [ ! -f "$SHARED/no-kubelet" ] || rm -rf /var/lib/kubelet/device-plugins
+    rm -rf "$SHARED"
   fi
+  # Directories with a fixed place, if they are empty.
+  rmdir /var/lib/kubelet /var/lib/cni/{results,cache} /var/lib/cni /run/containerd/{s,runc/k8s.io,runc} /run/containerd \
+    /var/log/containers 2>/dev/null || true
 }
 
 clear_state() { # [--keep-images]

@@ -19,7 +19,6 @@ images_locked() {
   key=$(cat "$HERE/images.sh" "$HERE"/images/* | sha256sum)
   [ -f "$NODE_IMAGES" ] && [ -f "$BASE_IMAGE" ] && [ "$(cat "$CACHE/images/key" 2>/dev/null)" = "$key" ] && return
   images_made
-  rm -rf "$CACHE/buildah"
   echo "$key" >"$CACHE/images/key"
 }
 images_made() (
@@ -99,7 +98,8 @@ buildah_here() {
   mkdir -p "$store"
   [ -f "$store/policy.json" ] || echo '{"default":[{"type":"insecureAcceptAnything"}]}' >"$store/policy.json"
   [ -f "$store/registries.conf" ] || echo 'unqualified-search-registries = ["docker.io"]' >"$store/registries.conf"
-  CONTAINERS_REGISTRIES_CONF=$store/registries.conf buildah --root "$store/root" --runroot "$store/run" --storage-driver "$driver" "$@"
+  printf '[network]\nnetwork_config_dir = "%s"\n' "$store/cni" >"$store/containers.conf"
+  CONTAINERS_REGISTRIES_CONF=$store/registries.conf CONTAINERS_CONF=$store/containers.conf buildah --root "$store/root" --runroot "$store/run" --storage-driver "$driver" "$@"
 }
 build_image() { # tag context Dockerfile [--build-arg k=v]...
   [ $# -ge 3 ] || fail "usage: tests/cluster build-image TAG CONTEXT DOCKERFILE [--build-arg K=V]..."
@@ -108,16 +108,21 @@ build_image() { # tag context Dockerfile [--build-arg k=v]...
   locked "$CACHE/buildah.lock" build_image_locked "$@"
 }
 build_image_locked() {
-  local tag=$1 context=$2 file=$3 policy=$CACHE/buildah/policy.json out
+  local tag=$1 context=$2 file=$3 policy=$CACHE/buildah/policy.json out cache=/var/lib/containers
+  [ ! -e "$cache" ] || cache=
   shift 3
   out=$STATE/images/${tag//[:\/]/_}.tar
   mkdir -p "$STATE/images"
   rm -f "$out"
-  buildah_here inspect --type image "$BASE" >/dev/null 2>&1 ||
+  if [ ! "$CACHE/buildah/base" -nt "$BASE_IMAGE" ]; then
+    rm -rf "$CACHE/buildah"
     buildah_here pull --quiet --signature-policy "$policy" "docker-archive:$BASE_IMAGE" >/dev/null
+    touch "$CACHE/buildah/base"
+  fi
   buildah_here bud --isolation chroot --pull-never --signature-policy "$policy" --build-arg BASE="$BASE" "$@" \
     --tag "$(full_name "$tag")" --file "$file" "$context" >&2
   buildah_here push --quiet --signature-policy "$policy" "$(full_name "$tag")" "docker-archive:$out:$(full_name "$tag")" >&2
+  [ -z "$cache" ] || rm -rf "$cache" # made by buildah, outside of its own directories
   echo "$out"
 }
 full_name() { # as containerd and the kubelet complete it

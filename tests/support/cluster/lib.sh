@@ -2,14 +2,15 @@
 # shellcheck shell=bash
 
 NAME=${PGRUNBOOK_CLUSTER_NAME:-pgrunbook}
+[[ $NAME =~ ^[a-z0-9-]+$ ]] || { echo "PGRUNBOOK_CLUSTER_NAME has other than a-z, 0-9 and -: $NAME" >&2; exit 2; }
 STATE=${PGRUNBOOK_TEST_STATE:-/tmp/pgrunbook-$NAME} # all a running cluster writes; short, it holds sockets
 CACHE=${PGRUNBOOK_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/pgrunbook-cluster}
 BIN=$CACHE/bin
 SHARED=/run/pgrunbook-cluster # what all instances on this machine share
 
-# Node 1 carries the control plane. Node N is network namespace and cgroup $NAME-N,
+# Node 1 carries the control plane. Node N is network namespace and cgroup $NAME.N,
 # address 10.99.0.N, pods 10.244.N.0/24, files in $STATE/nN. The nodes' links meet
-# in a bridge in namespace $NAME-net, whose port to node N is called nN.
+# in a bridge in namespace $NAME.net, whose port to node N is called nN.
 ADDRESS=10.99.0.1
 SERVER=https://$ADDRESS:6443
 
@@ -18,7 +19,7 @@ need_root() { [ "$(id -u)" = 0 ] || fail "needs root, for network namespaces and
 nodes() { cat "$STATE/nodes" 2>/dev/null || echo 0; }
 
 # Not "ip netns exec": that also unshares mounts, and containerd would not see the kubelet's.
-on_node() { nsenter --net="/run/netns/$NAME-$1" "${@:2}"; }
+on_node() { nsenter --net="/run/netns/$NAME.$1" "${@:2}"; }
 kubectl() { on_node 1 "$BIN/kubectl" --kubeconfig "$STATE/admin.kubeconfig" "$@"; }
 node_ctr() { ctr --address "$STATE/n$1/run/containerd.sock" --namespace k8s.io "${@:2}"; }
 
@@ -41,7 +42,7 @@ start() { # name[@node] command...
   [[ $name != *@* ]] || node=${name#*@}
   shift
   ! running "$name" || return 0
-  setsid nsenter --net="/run/netns/$NAME-$node" "$@" >>"$STATE/log/$name.log" 2>&1 </dev/null 8>&- 9>&- &
+  setsid nsenter --net="/run/netns/$NAME.$node" "$@" >>"$STATE/log/$name.log" 2>&1 </dev/null 8>&- 9>&- &
   echo "$! $(started $!)" >"$STATE/pid/$name"
 }
 end() { # pid, identity, seconds before SIGKILL

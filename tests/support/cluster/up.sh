@@ -12,14 +12,14 @@ up() { # wanted number of nodes
   ((wanted > $(nodes))) || wanted=$(nodes)
   prepare
   echo "$wanted" >"$STATE/nodes"
-  keep_sysctls
+  keep_machine
   for ((i = 1; i <= wanted; i++)); do network "$i"; done
   control_plane
   start kube-controller-manager "$BIN/kube-controller-manager" --kubeconfig="$STATE/admin.kubeconfig" \
     --leader-elect=false --bind-address=127.0.0.1 --use-service-account-credentials \
     --service-account-private-key-file="$STATE/pki/sa.key" --root-ca-file="$STATE/pki/ca.crt" \
     --cluster-signing-cert-file="$STATE/pki/ca.crt" --cluster-signing-key-file="$STATE/pki/ca.key" \
-    --node-monitor-period=1s --node-monitor-grace-period=8s # a silent node is NotReady after 8 s, not 50
+    --pvclaimbinder-sync-period=1s --node-monitor-period=1s --node-monitor-grace-period=8s # a silent node is NotReady after 8 s, not 50
   start kube-scheduler "$BIN/kube-scheduler" --kubeconfig="$STATE/admin.kubeconfig" --leader-elect=false --bind-address=127.0.0.1
   names
   for ((i = 1; i <= wanted; i++)); do node "$i"; done
@@ -42,14 +42,14 @@ apiserver_up() { # etcd and kube-apiserver only
   kubeconfig
 }
 
-lock_instance() { mkdir -p "$SHARED" && exec 8>"$SHARED/$NAME.lock" && flock 8; }
+lock_instance() { mkdir -p "$CACHE/locks" && exec 8>"$CACHE/locks/$NAME" && flock 8; }
 unlock_instance() { exec 8>&-; }
 
 # What an unclean end left: after a restart of the machine nothing of the old cluster
 # runs, and processes whose state directory is gone cannot be topped up.
 tidy() {
-  if [ -d "$STATE/pki" ] && [ -e "/run/netns/$NAME-1" ]; then return; fi
-  if [ -d "$STATE/pki" ] || [ -e "/run/netns/$NAME-1" ]; then
+  if [ -d "$STATE/pki" ] && [ -e "/run/netns/$NAME.1" ]; then return; fi
+  if [ -d "$STATE/pki" ] || [ -e "/run/netns/$NAME.1" ]; then
     echo "clearing what is left of an earlier $NAME" >&2
     sweep
     clear_state --keep-images
@@ -68,24 +68,28 @@ prepare() {
   write_kubeconfig admin "$STATE/admin.kubeconfig"
 }
 
-# The kubelet sets these for the whole machine; the last instance to end puts them back.
-keep_sysctls() {
+# The kubelet sets these for the whole machine, and makes a directory whose place is fixed; the
+# last instance to end puts things back.
+keep_machine() {
   mkdir -p "$SHARED/users"
-  [ -f "$SHARED/sysctl" ] || sysctl vm.overcommit_memory vm.panic_on_oom kernel.panic kernel.panic_on_oops \
-    kernel.keys.root_maxkeys kernel.keys.root_maxbytes 2>/dev/null | tr -d ' ' >"$SHARED/sysctl"
+  if [ ! -f "$SHARED/sysctl" ]; then
+    sysctl vm.overcommit_memory vm.panic_on_oom kernel.panic kernel.panic_on_oops \
+      kernel.keys.root_maxkeys kernel.keys.root_maxbytes 2>/dev/null | tr -d ' ' >"$SHARED/sysctl"
+    [ -e /var/lib/kubelet ] || touch "$SHARED/no-kubelet"
+  fi
   touch "$SHARED/users/$NAME"
 }
 
 # The bridge has a namespace without iptables rules, so no node's rules see the others' frames.
 network() { # node
   local other
-  if [ ! -e "/run/netns/$NAME-net" ]; then
-    ip netns add "$NAME-net"
+  if [ ! -e "/run/netns/$NAME.net" ]; then
+    ip netns add "$NAME.net"
     on_node net ip link add br0 up type bridge
   fi
-  [ ! -e "/run/netns/$NAME-$1" ] || return 0
-  ip netns add "$NAME-$1"
-  on_node net ip link add "n$1" up master br0 type veth peer name node0 netns "$NAME-$1"
+  [ ! -e "/run/netns/$NAME.$1" ] || return 0
+  ip netns add "$NAME.$1"
+  on_node net ip link add "n$1" up master br0 type veth peer name node0 netns "$NAME.$1"
   on_node "$1" ip link set lo up
   on_node "$1" ip address add "10.99.0.$1/24" dev node0
   on_node "$1" ip link set node0 up
@@ -132,14 +136,14 @@ CONF
 node() { # number: containerd, kube-proxy and kubelet
   local n=$1 dir=$STATE/n$1 plugin
   mkdir -p "$dir"/{run,cni/bin,cni/net,log}
-  cgroups "$NAME-$n"
+  cgroups "$NAME.$n"
   [ -f "$STATE/pki/node$n.crt" ] || certificate "node$n" "/O=system:nodes/CN=system:node:node$n" "DNS:node$n,IP:10.99.0.$n"
   write_kubeconfig "node$n" "$dir/kubelet.kubeconfig"
   for plugin in bridge host-local loopback portmap; do ln -sfn "/usr/lib/cni/$plugin" "$dir/cni/bin/$plugin"; done
   ln -sfn "$HERE/cni-network-policy" "$dir/cni/bin/network-policy"
   # No ipMasq: a pod's address is the same seen from another node.
   cat >"$dir/cni/net/10-pods.conflist" <<CONF
-{"cniVersion": "1.0.0", "name": "$NAME-$n", "plugins": [
+{"cniVersion": "1.0.0", "name": "$NAME.$n", "plugins": [
  {"type": "bridge", "bridge": "cni0", "isGateway": true, "ipMasq": false, "hairpinMode": true,
   "ipam": {"type": "host-local", "dataDir": "$dir/cni/ipam", "ranges": [[{"subnet": "10.244.$n.0/24"}]], "routes": [{"dst": "0.0.0.0/0"}]}},
  {"type": "portmap", "capabilities": {"portMappings": true}},
@@ -157,6 +161,10 @@ state = "$dir/run/containerd"
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "$LIBRARY/pause:local"
   restrict_oom_score_adj = true
+  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+    runtime_type = "io.containerd.runc.v2"
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+      Root = "$dir/run/runc"
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "$dir/cni/bin"
     conf_dir = "$dir/cni/net"
@@ -168,7 +176,7 @@ kind: KubeletConfiguration
 authentication: {anonymous: {enabled: false}, webhook: {enabled: true}, x509: {clientCAFile: $STATE/pki/ca.crt}}
 authorization: {mode: Webhook}
 cgroupDriver: cgroupfs
-cgroupRoot: /$NAME-$n
+cgroupRoot: /$NAME.$n
 clusterDNS: [$ADDRESS]
 clusterDomain: cluster.local
 containerRuntimeEndpoint: unix://$dir/run/containerd.sock
@@ -207,7 +215,7 @@ cgroups() { # name
 }
 
 netpol_start() {
-  start netpol "$BIN/network-policy" "$STATE/admin.kubeconfig" "$STATE/run/netpol.sock" "$ADDRESS" "/run/netns/$NAME-[0-9]*"
+  start netpol "$BIN/network-policy" "$STATE/admin.kubeconfig" "$STATE/run/netpol.sock" "$ADDRESS" "/run/netns/$NAME.[0-9]*"
   try 20 curl -s -o /dev/null --unix-socket "$STATE/run/netpol.sock" http://netpol/
 }
 netpol_stop() {
