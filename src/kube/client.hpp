@@ -81,14 +81,19 @@ extern const Resource kTopology, kBackup, kRestore, kFailover;  // ours
 // Where the API server is and who we are. Tokens and CAs are read again from their files as they rotate.
 struct Config {
   std::string server;         // https://host:port
-  std::string ca_file;        // PEM; the only trusted authority
+  std::string ca_file{};      // PEM; the only trusted authority, read again for each connection
   std::string token_file{};   // bearer token, read again at least every 60 s and after a 401
   std::string client_certificate_file{}, client_key_file{};
   std::string namespace_name{};
+  // What a kubeconfig carries in itself instead of a file; kept in memory, wins over the file.
+  std::string ca_data{}, client_certificate_data{}, client_key_data{}, token{};
 
   // From the service account's mount and KUBERNETES_SERVICE_*; kNotFound outside a pod. An IPv6 address is replaced
   // by the DNS name kubernetes.default.svc (cpprestsdk cannot use literals).
   [[nodiscard]] static Result<Config> in_cluster();
+  [[nodiscard]] static Result<Config> in_cluster_from(const std::string& mount, const std::string& host,
+                                                      const std::string& port);
+  // kInvalid with a HINT for what we do not speak: exec plugins, passwords, skipped verification.
   [[nodiscard]] static Result<Config> from_kubeconfig(const std::string& path);
 };
 
