@@ -18,7 +18,8 @@ struct Frame {
   std::uint64_t raw_offset = 0, raw_size = 0;  // of what it holds
 };
 
-// Writes frames to a new file. Every frame has zstd's own checksum and its uncompressed length.
+// Writes frames to a new file, compressing several at once. Every frame has zstd's own checksum and its uncompressed
+// length.
 class FrameWriter {
  public:
   // `path` must not exist. Level as zstd's (1 to 19).
@@ -38,8 +39,9 @@ class FrameWriter {
 
   [[nodiscard]] std::uint64_t open_bytes() const;    // uncompressed bytes in the open frame
   [[nodiscard]] std::uint64_t raw_bytes() const;     // uncompressed bytes so far
-  [[nodiscard]] std::uint64_t stored_bytes() const;  // compressed bytes so far
-  [[nodiscard]] const std::vector<Frame>& frames() const;
+  [[nodiscard]] std::uint64_t stored_bytes() const;  // compressed bytes written so far
+  [[nodiscard]] const std::vector<Frame>& frames() const;  // all of them after finish()
+  [[nodiscard]] const std::string& stored_sha256() const;   // of the file, after finish()
 
   static constexpr std::uint64_t kLargestFrame = 4U << 20U;
 

@@ -19,6 +19,8 @@ struct PutOptions {
   int level = 1;
   // Called with each piece of the source as it is read, e.g. to check a header; its error ends the put, nothing is kept.
   std::function<base::Result<>(std::string_view)> inspect{};
+  // Called by tests between the steps: "written", "synced", "linked".
+  std::function<void(std::string_view)> after_step{};
 };
 
 // Compresses `source` into `target` (whose name ends in .zst): written under a unique name in the same directory,
