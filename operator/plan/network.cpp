@@ -114,4 +114,22 @@ std::string missing_policy_yaml(const Verdict& verdict, const std::string& name,
   return yaml;
 }
 
+std::vector<Json> admitted_clients(const Json& policies, const Json& server_labels) {
+  std::vector<Json> out;
+  if (!policies.is_array()) return out;
+  for (const Json& policy : policies) {
+    const Json& rules = base::at(policy, {"spec", "ingress"});
+    if (!rules.is_array() || !selector_matches(base::at(policy, {"spec", "podSelector"}), server_labels)) continue;
+    for (const Json& rule : rules) {
+      const Json& peers = base::at(rule, {"from"});
+      if (!peers.is_array()) continue;
+      for (const Json& peer : peers) {
+        const Json& labels = base::at(peer, {"podSelector", "matchLabels"});
+        if (labels.is_object() && !labels.empty() && std::find(out.begin(), out.end(), labels) == out.end()) out.push_back(labels);
+      }
+    }
+  }
+  return out;
+}
+
 }  // namespace pgrunbook::plan

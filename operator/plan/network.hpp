@@ -29,6 +29,9 @@ struct Verdict {
 [[nodiscard]] std::string missing_policy_yaml(const Verdict& verdict, const std::string& name, const Json& client_labels,
                                               const Json& server_labels, int port);
 
+// Labels of the clients that ingress policies of a server name by matchLabels, each once.
+[[nodiscard]] std::vector<Json> admitted_clients(const Json& policies, const Json& server_labels);
+
 // Whether a LabelSelector (matchLabels, matchExpressions) matches; an empty selector matches everything.
 [[nodiscard]] bool selector_matches(const Json& selector, const Json& labels);
 

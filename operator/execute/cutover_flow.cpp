@@ -1,0 +1,387 @@
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "execute/flows.hpp"
+#include "execute/gate.hpp"
+#include "execute/jobs.hpp"
+#include "execute/members.hpp"
+
+namespace pgrunbook::execute {
+
+using base::at;
+using base::number_at;
+using base::text_at;
+
+namespace {
+
+constexpr auto kServiceAgrees = std::chrono::seconds(90);
+
+const plan::MemberView* from_of(Action& a, const plan::SceneView& scene) { return scene.member(text_at(a.status.operation.inputs, {"from"})); }
+const plan::MemberView* to_of(Action& a, const plan::SceneView& scene) { return scene.member(text_at(a.status.operation.inputs, {"to"})); }
+
+StepResult plan_cutover(Action& a, const api::FailoverSpec& spec) {
+  Json& in = a.status.operation.inputs;
+  in["topology"] = spec.topology;
+  auto scene = scene_of(a);
+  if (!scene) return StepResult::of(scene.error());
+  const plan::MemberView* to = scene->member(spec.candidate);
+  const plan::MemberView* from = scene->member(scene->primary);
+  if (to == nullptr) {
+    return StepResult::failed(base::refused("NoMember", fmt::format("spec.candidate is {}, which topology {} does not have", spec.candidate, spec.topology),
+                                            "name one of its members"));
+  }
+  if (from == nullptr) {
+    return StepResult::blocked(base::refused("NoPrimary", "no member is selected by all of the topology's Services", "correct the selector or spec.services"));
+  }
+  if (from == to) {
+    return StepResult::failed(base::refused("AlreadyPrimary", fmt::format("{} is the primary already", to->name), "nothing is to be done"));
+  }
+  for (const plan::ServiceView& s : scene->services) {
+    auto next = plan::switched_selector(s, *to, scene->members);
+    if (!next) return StepResult::failed(next.error());
+    in["services"][s.name] = {{"uid", s.uid}, {"old", s.selector}, {"new", *next}, {"port", s.port}};
+  }
+  if (to->pods.empty() || !plan::pod_ready(to->pods.front())) {
+    return StepResult::blocked(base::refused("CandidateNotRunning", fmt::format("candidate {} has no ready pod", to->name),
+                                             "a cutover goes to a member that a PostgresRestore has restored and started"));
+  }
+  if (auto gate = network_gate(a.world, "the operator", "pgrunbook-operator", a.world.own_labels, *to)) return *gate;
+  if (auto gate = clients_follow_gate(a.world, *scene, *from, *to)) return *gate;
+  auto there = connect_role(a, *scene, *to);
+  if (!there) return StepResult::of(there.error().in("connect to the candidate"));
+  auto who_to = identify(*there);
+  if (!who_to) return StepResult::of(who_to.error());
+  auto here = connect_role(a, *scene, *from);
+  if (!here) return StepResult::of(here.error().in("connect to the primary"));
+  auto who_from = identify(*here);
+  if (!who_from) return StepResult::of(who_from.error());
+  if (at(*who_to, {"inRecovery"}) != Json(false) || text_at(*who_to, {"systemIdentifier"}) != text_at(*who_from, {"systemIdentifier"}) ||
+      number_at(*who_to, {"timeline"}) <= number_at(*who_from, {"timeline"})) {
+    return StepResult::failed(base::refused("CandidateNotRestored",
+                                            fmt::format("candidate {} (system {}, timeline {}) was not recovered from the primary's archive (system {}, timeline {})",
+                                                        to->name, text_at(*who_to, {"systemIdentifier"}), number_at(*who_to, {"timeline"}),
+                                                        text_at(*who_from, {"systemIdentifier"}), number_at(*who_from, {"timeline"})),
+                                            "restore to it first with a PostgresRestore"));
+  }
+  if (a.result("marker").is_null()) {
+    auto marked = mark_and_switch(*here, "pgrunbook " + a.meta.name);
+    if (!marked) return StepResult::of(marked.error());
+    a.status.operation.results["marker"] = *marked;
+    if (auto saved = a.save(a); !saved) return StepResult::of(saved.error());
+  }
+  JobCall call;
+  call.step = "plan";
+  call.job = api::jobs::kPlan;
+  call.member = from;
+  call.attempt = a.status.operation.attempt;
+  call.fill = [&](api::Order& o) {
+    o.plan.candidate = to->name;
+    o.plan.candidate_timeline = static_cast<int>(number_at(*who_to, {"timeline"}));
+    o.plan.timeline = static_cast<int>(number_at(*who_from, {"timeline"}));
+    o.plan.wait_for = {text_at(a.result("marker"), {"segment"})};
+  };
+  StepResult r = run_job(a, *scene, call);
+  if (r.kind != StepResult::Kind::kDone) return r;
+  if (auto before = already(a, r.result)) return *before;
+  a.status.operation.results["plan"] = r.result;
+  in["from"] = from->name;
+  in["to"] = to->name;
+  in["fromReplicas"] = std::max(1, from->replicas);
+  in["claims"] = Json::array({from->data_claim_uid, to->data_claim_uid});
+  in["candidateTimeline"] = at(*who_to, {"timeline"});
+  in["systemIdentifier"] = at(*who_to, {"systemIdentifier"});
+  in["forkLSN"] = at(r.result, {"forkLSN"});
+  in["applications"] = Json::object();
+  for (const plan::ApplicationView& app : scene->applications) {
+    in["applications"][app.workload.name] = app.replicas > 0 ? app.replicas : app.replicas_before;
+  }
+  in["world"] = world_covered(*scene);
+  Json at_stake = at(r.result, {"atStake"});
+  Json facts = {{"from", from->name},
+                {"to", to->name},
+                {"timeline", at(*who_to, {"timeline"})},
+                {"forkLSN", at(r.result, {"forkLSN"})},
+                {"applications", in["applications"]},
+                {"services", in["services"]},
+                {"oldPrimary", fmt::format("{} stays at 0 with its data untouched and fenced by standby.signal: they are the undo", from->name)}};
+  a.status.plan = {{"digest", plan_digest(a.meta.uid, {{"from", from->name},
+                                                       {"to", to->name},
+                                                       {"timeline", in["candidateTimeline"]},
+                                                       {"services", in["services"]},
+                                                       {"applications", in["applications"]},
+                                                       {"world", in["world"]}})},
+                   {"facts", facts},
+                   {"dataAtStake", at_stake}};
+  a.status.extra["from"] = from->name;
+  a.status.extra["to"] = to->name;
+  return StepResult::done();
+}
+
+JobCall fence_call(Action& a, const plan::MemberView* from) {
+  JobCall call;
+  call.step = "fence";
+  call.job = api::jobs::kFence;
+  call.member = from;
+  call.data = specs::Mount::kReadWrite;
+  call.fill = [&a](api::Order& o) {
+    o.fence.timeline = static_cast<int>(number_at(a.status.operation.inputs, {"candidateTimeline"}));
+    o.fence.fork_lsn = text_at(a.status.operation.inputs, {"forkLSN"});
+  };
+  return call;
+}
+
+// Its pod must be there before the stop: starting a Job takes seconds, and the applications are down meanwhile.
+StepResult fence_waits(Action& a) {
+  auto scene = scene_of(a);
+  if (!scene) return StepResult::of(scene.error());
+  const plan::MemberView* from = from_of(a, *scene);
+  if (from == nullptr) return StepResult::failed(base::refused("NoMember", "the old primary is no longer in the topology"));
+  auto running = job_running(a, "fence", 1);
+  if (!running) return StepResult::of(running.error());
+  if (*running) return StepResult::done();
+  return run_job(a, *scene, fence_call(a, from));
+}
+
+StepResult fence(Action& a) {
+  auto scene = scene_of(a);
+  if (!scene) return StepResult::of(scene.error());
+  const plan::MemberView* from = from_of(a, *scene);
+  if (from == nullptr) return StepResult::failed(base::refused("NoMember", "the old primary is no longer in the topology"));
+  StepResult r = run_job(a, *scene, fence_call(a, from));
+  r.again = std::min(r.again, std::chrono::milliseconds(300));
+  if (r.kind != StepResult::Kind::kDone) return r;
+  std::string proof = text_at(a.result("stop-primary"), {"proof"}, "Unproven");
+  a.status.extra["fence"] = {{"proof", proof == "Terminated" ? "Terminated, ShutDown" : "ShutDown"}, {"state", at(r.result, {"state"})},
+                             {"checkpointLSN", at(r.result, {"checkpointLSN"})}, {"timeline", at(r.result, {"timeline"})}};
+  Json loss = at(r.result, {"atStake"}).is_object() ? at(r.result, {"atStake"}) : Json::object();
+  loss["exact"] = true;
+  a.status.extra["dataLoss"] = loss;
+  return r;
+}
+
+StepResult unfence(Action& a) {
+  auto scene = scene_of(a);
+  if (!scene) return StepResult::of(scene.error());
+  const plan::MemberView* from = from_of(a, *scene);
+  if (from == nullptr) return StepResult::failed(base::refused("NoMember", "the old primary is no longer in the topology"));
+  // A fence Job that still waits is ended; a finished one is reversed on the volume.
+  auto answer = job_answer(a, "fence", 1);
+  if (!answer && answer.error().code != base::ErrorCode::kNotFound) return StepResult::of(answer.error());
+  if (answer && !*answer) {
+    auto removed = remove_job(a, "fence", 1);
+    if (!removed) return StepResult::of(removed.error());
+    return StepResult::waiting("ending the fence Job");
+  }
+  kube::ListOptions left;
+  left.label_selector = "job-name=" + specs::job_name(a.kind, a.meta.uid, "fence", 1);
+  auto pods = a.world.api.list(kube::kinds::kPod, a.world.ns, left, World::soon());
+  if (!pods) return StepResult::of(pods.error());
+  for (const Json& pod : at(*pods, {"items"})) {
+    if (plan::pod_counts(pod)) return StepResult::waiting("waiting for the fence Job's pod to end");
+  }
+  JobCall call;
+  call.step = "unfence";
+  call.job = api::jobs::kUnfence;
+  call.member = from;
+  call.data = specs::Mount::kReadWrite;
+  return run_job(a, *scene, call);
+}
+
+// Every Service from one selector to the other, each by a JSON patch that tests the selector it replaces: a merge patch
+// would leave the union of both.
+StepResult switch_services(Action& a, const char* was, const char* becomes) {
+  for (const auto& [name, service] : a.input("services").items()) {
+    auto live = a.world.api.get(kube::kinds::kService, a.world.ns, name, World::soon());
+    if (!live) return StepResult::of(live.error());
+    const Json& now = at(*live, {"spec", "selector"});
+    if (now == at(service, {becomes})) continue;
+    if (now != at(service, {was})) {
+      return StepResult::failed(base::refused("ServiceChanged", fmt::format("the selector of Service {} is {}, neither the old nor the new one", name, now.dump()),
+                                              "somebody else changes it; find out who, then start again"));
+    }
+    Json patch = Json::array({{{"op", "test"}, {"path", "/spec/selector"}, {"value", at(service, {was})}},
+                              {{"op", "replace"}, {"path", "/spec/selector"}, {"value", at(service, {becomes})}}});
+    auto patched = a.world.api.patch(kube::kinds::kService, a.world.ns, name, kube::PatchType::kJson, patch, "", World::soon());
+    if (!patched) return StepResult::of(patched.error());
+  }
+  for (const auto& [name, service] : a.input("services").items()) {
+    auto live = a.world.api.get(kube::kinds::kService, a.world.ns, name, World::soon());
+    if (!live) return StepResult::of(live.error());
+    if (at(*live, {"spec", "selector"}) != at(service, {becomes})) return StepResult::waiting("the selector is not what was written");
+  }
+  return StepResult::done();
+}
+
+StepResult service_agrees(Action& a) {
+  auto scene = scene_of(a);
+  if (!scene) return StepResult::of(scene.error());
+  const plan::MemberView* to = to_of(a, *scene);
+  if (to == nullptr) return StepResult::failed(base::refused("NoMember", "the candidate is no longer in the topology"));
+  bool late = false;
+  if (const Json& log = a.status.operation.log; !log.empty()) {
+    auto began = base::parse_time(text_at(log.back(), {"startTime"}), "startTime");
+    late = began && base::now() - *began > kServiceAgrees;
+  }
+  auto not_yet = [&](const std::string& what) {
+    if (!late) return StepResult::waiting(what, std::chrono::milliseconds(200));
+    return StepResult::failed(base::refused("ServiceDoesNotFollow", fmt::format("{}, {} s after the switch", what, kServiceAgrees.count()),
+                                            "look at the candidate's readiness and at the NetworkPolicies of the operator"));
+  };
+  Json seen = Json::object();
+  for (const auto& [name, service] : a.input("services").items()) {
+    kube::ListOptions options;
+    options.label_selector = "kubernetes.io/service-name=" + name;
+    auto slices = a.world.api.list(kube::kinds::kEndpointSlice, a.world.ns, options, World::soon());
+    if (!slices) return StepResult::of(slices.error());
+    std::vector<std::string> ready, wanted;
+    for (const Json& slice : at(*slices, {"items"})) {
+      const Json& endpoints = at(slice, {"endpoints"});
+      if (!endpoints.is_array()) continue;
+      for (const Json& e : endpoints) {
+        if (at(e, {"conditions", "ready"}) == Json(false)) continue;
+        for (const Json& address : at(e, {"addresses"})) ready.push_back(address.get<std::string>());
+      }
+    }
+    for (const Json& pod : to->pods) {
+      if (plan::pod_ready(pod)) wanted.push_back(text_at(pod, {"status", "podIP"}));
+    }
+    if (wanted.empty() || ready != wanted) {
+      return not_yet(fmt::format("Service {} has the endpoints {}, not those of {}", name, fmt::join(ready, ", "), to->name));
+    }
+    auto target = role_login(a.world, *scene, *to);
+    if (!target) return StepResult::of(target.error());
+    target->host = fmt::format("{}.{}.svc", name, a.world.ns);
+    target->port = static_cast<int>(number_at(service, {"port"}, 5432));
+    auto session = a.world.connect(*target, Deadline::after(std::chrono::seconds(4)));
+    if (!session) return not_yet(fmt::format("a query through Service {} fails: {}", name, session.error().message));
+    auto who = identify(*session);
+    if (!who) return not_yet(fmt::format("a query through Service {} fails: {}", name, who.error().message));
+    if (text_at(*who, {"systemIdentifier"}) != text_at(a.status.operation.inputs, {"systemIdentifier"}) ||
+        number_at(*who, {"timeline"}) != number_at(a.status.operation.inputs, {"candidateTimeline"}) || at(*who, {"inRecovery"}) != Json(false)) {
+      return not_yet(fmt::format("Service {} still answers from system {} timeline {}", name, text_at(*who, {"systemIdentifier"}), number_at(*who, {"timeline"})));
+    }
+    seen[name] = *who;
+  }
+  return StepResult::done({{"through", seen}});
+}
+
+// The first application pod's own connection, seen on the new primary: the operator's query has policies of its own and
+// proves nothing for the application.
+StepResult first_connection(Action& a) {
+  auto scene = scene_of(a);
+  if (!scene) return StepResult::of(scene.error());
+  const plan::MemberView* to = to_of(a, *scene);
+  if (to == nullptr) return StepResult::failed(base::refused("NoMember", "the candidate is no longer in the topology"));
+  std::vector<std::string> addresses;
+  bool wanted = false;
+  for (const plan::ApplicationView& app : scene->applications) {
+    wanted = wanted || number_at(a.input("applications"), {app.workload.name}) > 0;
+    for (const Json& pod : app.pods) {
+      if (std::string ip = text_at(pod, {"status", "podIP"}); !ip.empty()) addresses.push_back(ip);
+    }
+  }
+  if (!wanted) return StepResult::done({{"note", "the applications were at 0 before, so none was started"}});
+  auto session = connect_role(a, *scene, *to);
+  if (!session) return StepResult::of(session.error());
+  auto rows = session->query("select host(client_addr), usename from pg_stat_activity where backend_type = 'client backend' and client_addr is not null",
+                             {}, Deadline::after(std::chrono::seconds(5)));
+  if (!rows) return StepResult::of(rows.error());
+  for (const sql::Row& r : *rows) {
+    if (std::find(addresses.begin(), addresses.end(), r[0].value_or("")) == addresses.end()) continue;
+    auto stopped = base::parse_time(text_at(a.result("applications-stopped-at"), {"time"}), "time");
+    if (stopped) {
+      a.status.extra["writeDowntimeSeconds"] = std::chrono::duration_cast<std::chrono::seconds>(base::now() - *stopped).count();
+    }
+    return StepResult::done({{"address", r[0].value_or("")}, {"role", r[1].value_or("")}});
+  }
+  bool late = false;
+  if (const Json& log = a.status.operation.log; !log.empty()) {
+    auto began = base::parse_time(text_at(log.back(), {"startTime"}), "startTime");
+    late = began && base::now() - *began > std::chrono::seconds(60);
+  }
+  if (late) {
+    return StepResult::blocked(base::refused("ApplicationDoesNotConnect",
+                                             fmt::format("no pod of the applications has a connection to {} after 60 s", to->name),
+                                             "look at the applications' logs and at their NetworkPolicies; the database is served, and it goes on by itself"));
+  }
+  return StepResult::waiting("waiting for the first connection of an application", std::chrono::milliseconds(300));
+}
+
+}  // namespace
+
+Flow cutover_flow(Action& action, const api::FailoverSpec& spec) {
+  Flow flow;
+  flow.cancel = spec.cancel || action.meta.deleting;
+  flow.approved_plan = spec.approved_plan;
+  flow.approval_required = spec.approval.value_or("Required") == "Required" || !plan::managed_by(action.object).empty();
+  flow.plan = [spec](Action& a) { return plan_cutover(a, spec); };
+  flow.still_true = [](Action& a) {
+    auto scene = scene_of(a);
+    return scene && world_covered(*scene) == a.input("world");
+  };
+  flow.steps = [](Action& a) {
+    const Json& in = a.status.operation.inputs;
+    std::string from = text_at(in, {"from"}), to = text_at(in, {"to"});
+    int replicas = static_cast<int>(number_at(in, {"fromReplicas"}, 1));
+    std::vector<std::string> names;
+    if (in.contains("services")) {
+      for (const auto& [name, unused] : in["services"].items()) names.push_back(name);
+    }
+    std::string services = fmt::format("{}", fmt::join(names, ", "));
+    std::vector<Step> steps;
+    steps.push_back(hold_step(fmt::format("the volumes of {} and {}", from, to)));
+    Step prepare;
+    prepare.planned = {"fence-ready", api::StepKind::kConvergent, fmt::format("start the fence Job on the volume of {}; it waits for the clean stop", from)};
+    prepare.run = fence_waits;
+    prepare.revert = unfence;
+    steps.push_back(prepare);
+    Step apps;
+    apps.planned = {"stop-applications", api::StepKind::kConvergent, "scale the applications to 0 and wait until their pods are gone"};
+    apps.run = [](Action& x) {
+      if (x.result("applications-stopped-at").is_null()) x.status.operation.results["applications-stopped-at"] = {{"time", base::format_time_micro(base::now())}};
+      return stop_applications(x);
+    };
+    apps.revert = start_applications;
+    steps.push_back(apps);
+    Step stop;
+    stop.planned = {"stop-primary", api::StepKind::kConvergent, fmt::format("stop {} cleanly: checkpoint, archive its WAL, end sessions, scale to 0", from)};
+    stop.run = [from](Action& x) { return stop_member(x, "stop-primary", from, Login::kRole); };
+    stop.revert = [from, replicas](Action& x) { return start_member(x, from, replicas); };
+    steps.push_back(stop);
+    Step fenced;
+    fenced.planned = {"fence", api::StepKind::kIrreversible,
+                      fmt::format("prove by pg_control that {} is shut down, and make its volume read-only for whoever starts it (standby.signal)", from)};
+    fenced.run = fence;
+    fenced.revert = unfence;
+    steps.push_back(fenced);
+    Step turn;
+    turn.planned = {"switch", api::StepKind::kIrreversible, fmt::format("switch the selector of {} from {} to {}", services, from, to)};
+    turn.run = [](Action& x) { return switch_services(x, "old", "new"); };
+    turn.revert = [](Action& x) { return switch_services(x, "new", "old"); };
+    steps.push_back(turn);
+    Step agrees;
+    agrees.planned = {"service-agrees", api::StepKind::kConvergent, fmt::format("see that the endpoints and a query through {} answer from {}", services, to)};
+    agrees.run = service_agrees;
+    steps.push_back(agrees);
+    Step back;
+    back.planned = {"start-applications", api::StepKind::kIrreversible,
+                    "scale the applications back to their own counts; from here there is only forward"};
+    back.run = start_applications;
+    back.no_return = true;
+    steps.push_back(back);
+    Step first;
+    first.planned = {"first-connection", api::StepKind::kConvergent, fmt::format("see the first application pod's own connection on {}", to)};
+    first.run = first_connection;
+    steps.push_back(first);
+    return steps;
+  };
+  flow.record = record_and_release;
+  flow.success = [](Action& a) {
+    return fmt::format("{} is the primary; {} is stopped and fenced with its data as the undo; {} transactions written to it after the fork stay there",
+                       text_at(a.status.extra, {"to"}), text_at(a.status.extra, {"from"}), number_at(a.status.extra, {"dataLoss", "transactions"}));
+  };
+  return flow;
+}
+
+}  // namespace pgrunbook::execute

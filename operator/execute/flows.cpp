@@ -1,0 +1,64 @@
+#include "execute/flows.hpp"
+
+#include <fmt/format.h>
+
+#include "execute/gate.hpp"
+
+namespace pgrunbook::execute {
+
+using base::at;
+using base::text_at;
+
+std::optional<StepResult> already(const Action& a, const Json& plan_result) {
+  bool done = at(plan_result, {"alreadyDone"}) == Json(true);
+  if (!done && at(plan_result, {"alreadyTried"}) != Json(true)) return std::nullopt;
+  Error e = base::refused(done ? "AlreadyDone" : "AlreadyTried",
+                          fmt::format("{} {} with this spec has {} in this repository before{}; nothing was started", a.kind, a.meta.name,
+                                      done ? "been done" : "been tried", text_at(plan_result, {"ledger", "finishedAt"}).empty()
+                                                                             ? ""
+                                                                             : " (" + text_at(plan_result, {"ledger", "finishedAt"}) + ")"),
+                          "an action happens once; to do it again, give the object another name");
+  StepResult r = StepResult::failed(e);
+  r.result = at(plan_result, {"ledger"});
+  return r;
+}
+
+Json world_covered(const plan::SceneView& scene) {
+  Json out = {{"topologyUID", scene.topology_uid}, {"primary", scene.primary}};
+  for (const plan::MemberView& m : scene.members) {
+    out["members"][m.name] = {{"workloadUID", m.workload_uid}, {"claimUID", m.data_claim_uid}, {"replicas", m.replicas}, {"image", m.image}};
+  }
+  for (const plan::ServiceView& s : scene.services) out["services"][s.name] = {{"uid", s.uid}, {"selector", s.selector}};
+  for (const plan::ApplicationView& app : scene.applications) out["applications"][app.workload.name] = {{"uid", app.uid}};
+  return out;
+}
+
+Step hold_step(const std::string& names) {
+  Step s;
+  s.planned = {"hold", api::StepKind::kConvergent, fmt::format("hold {} against other actions", names)};
+  s.run = [](Action& a) {
+    std::vector<std::string> uids;
+    for (const Json& uid : a.input("claims")) uids.push_back(uid.get<std::string>());
+    return hold_volumes(a, uids);
+  };
+  return s;
+}
+
+StepResult record_and_release(Action& a) {
+  StepResult r = record_action(a);
+  if (r.kind == StepResult::Kind::kWaiting) return r;
+  std::vector<std::string> uids;
+  for (const Json& uid : a.input("claims")) uids.push_back(uid.get<std::string>());
+  StepResult released = release_volumes(a, uids);
+  if (released.kind == StepResult::Kind::kWaiting) return released;
+  return r;
+}
+
+Result<plan::SceneView> scene_of(Action& a) { return observe_scene(a.world, text_at(a.status.operation.inputs, {"topology"})); }
+
+Result<sql::Connection> connect_role(Action& a, const plan::SceneView& scene, const plan::MemberView& m) {
+  PGR_ASSIGN(sql::Target target, role_login(a.world, scene, m));
+  return a.world.connect(target, Deadline::after(std::chrono::seconds(8)));
+}
+
+}  // namespace pgrunbook::execute

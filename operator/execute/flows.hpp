@@ -1,0 +1,28 @@
+// What each kind does, as a Flow: plan, steps with their sentences, record. One file per kind.
+#pragma once
+
+#include "execute/engine.hpp"
+
+namespace pgrunbook::execute {
+
+[[nodiscard]] Flow backup_flow(Action& a, const api::BackupSpec& spec);
+[[nodiscard]] Flow restore_flow(Action& a, const api::RestoreSpec& spec);
+[[nodiscard]] Flow cutover_flow(Action& a, const api::FailoverSpec& spec);
+// Continuous archiving on the primary (archive.wal.setup: ConfigureAndRestart): role, settings, proof segment.
+[[nodiscard]] Flow setup_flow(Action& a, const api::TopologySpec& spec);
+
+// Shared by the flows.
+// The ledger's word in a Plan Job's result: Failed with reason AlreadyDone or AlreadyTried, or nullopt.
+[[nodiscard]] std::optional<StepResult> already(const Action& a, const Json& plan_result);
+// The identity of what a plan stands on: uids of workloads, claims and Services, selectors, replicas.
+[[nodiscard]] Json world_covered(const plan::SceneView& scene);
+// Holds / releases the volumes as a step.
+[[nodiscard]] Step hold_step(const std::string& names);
+// record_action, then the volumes are released.
+[[nodiscard]] StepResult record_and_release(Action& a);
+// Scene by the name kept in inputs.topology; StepResult::of its error otherwise.
+[[nodiscard]] Result<plan::SceneView> scene_of(Action& a);
+// Opens a connection as the role pgrunbook to a member's running pod.
+[[nodiscard]] Result<sql::Connection> connect_role(Action& a, const plan::SceneView& scene, const plan::MemberView& m);
+
+}  // namespace pgrunbook::execute

@@ -1,0 +1,155 @@
+#include "execute/gate.hpp"
+
+#include <fmt/format.h>
+
+#include "execute/jobs.hpp"
+#include "plan/network.hpp"
+#include "plan/transcript.hpp"
+
+namespace pgrunbook::execute {
+
+using base::at;
+using base::ErrorCode;
+using base::fail;
+using base::text_at;
+
+namespace {
+
+Result<Json> policies(World& world) {
+  PGR_ASSIGN(Json list, world.api.list(kube::kinds::kNetworkPolicy, world.ns, {}, World::soon()));
+  return at(list, {"items"});
+}
+
+StepResult missing(const std::string& who, const std::string& policy_name, const plan::Verdict& v, const Json& client,
+                   const plan::MemberView& server) {
+  std::string side = !v.egress && !v.ingress ? "egress and ingress" : v.egress ? "ingress" : "egress";
+  return StepResult::blocked(base::refused(
+      "NetworkPolicyMissing",
+      fmt::format("no NetworkPolicy lets {} reach member {} on port {} ({} is denied)", who, server.name, server.port, side),
+      fmt::format("add this with kubectl apply, and it goes on by itself:\n{}",
+                  plan::missing_policy_yaml(v, policy_name, client, server.labels, server.port))));
+}
+
+// Whether the action that a Lease names is over: none of our kinds has an unfinished object with that uid.
+Result<bool> holder_is_over(World& world, const std::string& uid) {
+  for (const kube::Resource* kind : {&kube::kinds::kBackup, &kube::kinds::kRestore, &kube::kinds::kFailover}) {
+    PGR_ASSIGN(Json list, world.api.list(*kind, world.ns, {}, World::soon()));
+    for (const Json& object : at(list, {"items"})) {
+      if (text_at(object, {"metadata", "uid"}) == uid) return api::terminal(api::phase_from(text_at(object, {"status", "phase"})));
+    }
+  }
+  PGR_ASSIGN(Json list, world.api.list(kube::kinds::kTopology, world.ns, {}, World::soon()));
+  for (const Json& object : at(list, {"items"})) {
+    if (text_at(object, {"metadata", "uid"}) == uid) return api::terminal(api::phase_from(text_at(object, {"status", "setup", "phase"})));
+  }
+  return true;
+}
+
+std::string lease_name(const std::string& claim_uid) { return "pgrunbook-" + claim_uid.substr(0, 8); }
+
+}  // namespace
+
+std::optional<StepResult> network_gate(World& world, const std::string& who, const std::string& policy_name, const Json& client_labels,
+                                       const plan::MemberView& server) {
+  auto all = policies(world);
+  if (!all) return StepResult::of(all.error().in("read NetworkPolicies"));
+  plan::Verdict v = plan::network_verdict(*all, world.ns, client_labels, server.labels, server.port);
+  if (v.allowed()) return std::nullopt;
+  return missing(who, policy_name, v, client_labels, server);
+}
+
+std::optional<StepResult> clients_follow_gate(World& world, const plan::SceneView& scene, const plan::MemberView& from,
+                                              const plan::MemberView& to) {
+  auto all = policies(world);
+  if (!all) return StepResult::of(all.error().in("read NetworkPolicies"));
+  std::vector<std::pair<std::string, Json>> clients;
+  for (const plan::ApplicationView& app : scene.applications) clients.emplace_back("application " + app.workload.name, app.labels);
+  for (const Json& labels : plan::admitted_clients(*all, from.labels)) clients.emplace_back("clients labelled " + labels.dump(), labels);
+  for (const auto& [who, labels] : clients) {
+    bool before = plan::network_verdict(*all, world.ns, labels, from.labels, from.port).allowed();
+    plan::Verdict after = plan::network_verdict(*all, world.ns, labels, to.labels, to.port);
+    if (before && !after.allowed()) return missing(who, "clients-to-" + to.name, after, labels, to);
+  }
+  return std::nullopt;
+}
+
+StepResult hold_volumes(Action& a, const std::vector<std::string>& claim_uids) {
+  for (const std::string& uid : claim_uids) {
+    std::string name = lease_name(uid);
+    auto lease = a.world.api.get(kube::kinds::kLease, a.world.ns, name, World::soon());
+    if (!lease && lease.error().code != ErrorCode::kNotFound) return StepResult::of(lease.error());
+    Json spec = {{"holderIdentity", a.meta.uid}};
+    if (!lease) {
+      Json made = {{"apiVersion", "coordination.k8s.io/v1"},
+                   {"kind", "Lease"},
+                   {"metadata", {{"name", name}, {"labels", {{"app.kubernetes.io/name", "pgrunbook"}}}}},
+                   {"spec", spec}};
+      auto created = a.world.api.create(kube::kinds::kLease, a.world.ns, made, World::soon());
+      if (!created) return created.error().code == ErrorCode::kAlreadyExists ? StepResult::waiting("taking Lease " + name) : StepResult::of(created.error());
+      continue;
+    }
+    std::string holder = text_at(*lease, {"spec", "holderIdentity"});
+    if (holder == a.meta.uid) continue;
+    auto over = holder.empty() ? Result<bool>(true) : holder_is_over(a.world, holder);
+    if (!over) return StepResult::of(over.error());
+    if (!*over) {
+      return StepResult::waiting(fmt::format("another action (uid {}) works on the same volume; it comes first (Lease {})", holder, name),
+                                 std::chrono::seconds(2));
+    }
+    Json patch = {{"metadata", {{"resourceVersion", text_at(*lease, {"metadata", "resourceVersion"})}}}, {"spec", spec}};
+    auto taken = a.world.api.patch(kube::kinds::kLease, a.world.ns, name, kube::PatchType::kMerge, patch, "", World::soon());
+    if (!taken) return StepResult::of(taken.error());
+  }
+  return StepResult::done();
+}
+
+StepResult release_volumes(Action& a, const std::vector<std::string>& claim_uids) {
+  for (const std::string& uid : claim_uids) {
+    std::string name = lease_name(uid);
+    auto lease = a.world.api.get(kube::kinds::kLease, a.world.ns, name, World::soon());
+    if (!lease || text_at(*lease, {"spec", "holderIdentity"}) != a.meta.uid) continue;
+    auto removed = a.world.api.remove(kube::kinds::kLease, a.world.ns, name, text_at(*lease, {"metadata", "uid"}), World::soon());
+    if (!removed && removed.error().code != ErrorCode::kNotFound) return StepResult::of(removed.error());
+  }
+  return StepResult::done();
+}
+
+StepResult record_action(Action& a) {
+  auto scene = observe_scene(a.world, text_at(a.status.operation.inputs, {"topology"}));
+  if (!scene) return StepResult::of(scene.error());
+  std::string name = fmt::format("{}-{}-transcript", specs::kind_prefix(a.kind), a.meta.name);
+  bool rolled_back = a.status.operation.rolling_back;
+  std::string reason = text_at(a.status.operation.failure, {"reason"});
+  std::string outcome = !rolled_back ? "Completed" : reason == "Cancelled" ? "Cancelled" : "Failed";
+  if (a.result("transcript").is_null()) {
+    Json data = {{"transcript.md", plan::transcript(a.kind, a.object, a.status, outcome)}};
+    Json map = {{"apiVersion", "v1"},
+                {"kind", "ConfigMap"},
+                {"metadata", {{"name", name}, {"labels", {{"app.kubernetes.io/name", "pgrunbook"}, {api::kLabelTopology, scene->topology}}}}},
+                {"data", data}};
+    auto created = a.world.api.create(kube::kinds::kConfigMap, a.world.ns, map, World::soon());
+    if (!created && created.error().code == ErrorCode::kAlreadyExists) {
+      created = a.world.api.patch(kube::kinds::kConfigMap, a.world.ns, name, kube::PatchType::kMerge, Json{{"data", data}}, "", World::soon());
+    }
+    if (!created) return StepResult::of(created.error().in("write ConfigMap " + name));
+    a.status.operation.results["transcript"] = {{"configMap", name}};
+    a.status.extra["transcript"] = name;
+    if (auto saved = a.save(a); !saved) return StepResult::of(saved.error());
+  }
+  const plan::MemberView* member = scene->member(scene->primary);
+  if (member == nullptr) member = &scene->members.front();
+  JobCall call;
+  call.step = "record";
+  call.job = api::jobs::kRecord;
+  call.member = member;
+  call.transcript_config_map = name;
+  call.fill = [&](api::Order& o) {
+    o.record.outcome = outcome;
+    o.record.reason = reason;
+    o.record.transcript_file = "/pgrunbook-transcript/transcript.md";
+    o.record.summary = a.status.extra;
+  };
+  return run_job(a, *scene, call);
+}
+
+}  // namespace pgrunbook::execute

@@ -1,0 +1,208 @@
+#include "execute/jobs.hpp"
+
+#include <fmt/format.h>
+
+namespace pgrunbook::execute {
+
+using base::at;
+using base::ErrorCode;
+using base::fail;
+using base::number_at;
+using base::text_at;
+
+namespace {
+
+constexpr auto kPodStart = std::chrono::seconds(20);
+
+const Json* container_status(const Json& pod, std::string_view list, std::string_view name) {
+  const Json& all = at(pod, {"status", list});
+  if (!all.is_array()) return nullptr;
+  for (const Json& s : all) {
+    if (text_at(s, {"name"}) == name) return &s;
+  }
+  return nullptr;
+}
+
+Result<Json> pod_of(Action& a, const std::string& job) {
+  kube::ListOptions options;
+  options.label_selector = "job-name=" + job;
+  PGR_ASSIGN(Json pods, a.world.api.list(kube::kinds::kPod, a.world.ns, options, World::soon()));
+  const Json& items = at(pods, {"items"});
+  if (!items.is_array() || items.empty()) return Json();
+  return items[0];
+}
+
+// Why a Job has no pod, or its pod does not start: the newest Warning about it.
+std::string explain(Action& a, const std::string& name) {
+  kube::ListOptions options;
+  options.field_selector = "involvedObject.name=" + name;
+  auto events = a.world.api.list(kube::kinds::kEvent, a.world.ns, options, World::soon());
+  std::string newest, text;
+  if (!events) return "";
+  for (const Json& e : at(*events, {"items"})) {
+    std::string when = text_at(e, {"lastTimestamp"});
+    if (text_at(e, {"type"}) == "Warning" && when >= newest) {
+      newest = when;
+      text = text_at(e, {"reason"}) + ": " + text_at(e, {"message"});
+    }
+  }
+  return text;
+}
+
+bool older_than(const Json& object, std::chrono::seconds age) {
+  auto made = base::parse_time(text_at(object, {"metadata", "creationTimestamp"}), "creationTimestamp");
+  return made && base::now() - *made > age;
+}
+
+Error error_of(const api::Answer& answer) {
+  Error e = base::refused(answer.reason, answer.message, answer.hint);
+  return e;
+}
+
+// The Answer in the pod, or the reason why there is none. nullopt: not ended yet.
+std::optional<api::Answer> ended(const Json& pod) {
+  api::Answer lost;
+  lost.outcome = api::Outcome::kFailed;
+  if (const Json* init = container_status(pod, "initContainerStatuses", "agent")) {
+    const Json& t = at(*init, {"state", "terminated"});
+    if (t.is_object() && number_at(t, {"exitCode"}) != 0) {
+      lost.reason = "AgentNotInstalled";
+      lost.message = fmt::format("the agent could not be copied into the Job's pod: {} {}", text_at(t, {"reason"}), text_at(t, {"message"}));
+      return lost;
+    }
+  }
+  const Json* work = container_status(pod, "containerStatuses", "work");
+  const Json& t = work == nullptr ? Json() : at(*work, {"state", "terminated"});
+  if (!t.is_object()) {
+    if (text_at(pod, {"status", "phase"}) == "Failed") {
+      lost.reason = text_at(pod, {"status", "reason"}, "PodFailed");
+      lost.message = fmt::format("the Job's pod failed before it answered: {}", text_at(pod, {"status", "message"}));
+      return lost;
+    }
+    return std::nullopt;
+  }
+  auto json = base::parse_json(text_at(t, {"message"}), "the Job's termination message");
+  auto answer = json ? api::answer_from_json(*json) : Result<api::Answer>(fail(json.error()));
+  if (answer) return *answer;
+  std::string reason = text_at(t, {"reason"}, "Error");
+  lost.reason = reason == "OOMKilled" ? "JobOutOfMemory" : "JobDied";
+  lost.message = fmt::format("the Job's container ended with exit code {} ({}) and left no answer", number_at(t, {"exitCode"}, -1), reason);
+  lost.hint = reason == "OOMKilled" ? "give the Jobs more memory: spec.jobs.resources of the topology" : "look at the log of the Job's pod";
+  return lost;
+}
+
+}  // namespace
+
+StepResult run_job(Action& a, const plan::SceneView& scene, const JobCall& call) {
+  std::string name = specs::job_name(a.kind, a.meta.uid, call.step, call.attempt);
+  auto job = a.world.api.get(kube::kinds::kJob, a.world.ns, name, World::soon());
+  if (!job && job.error().code != ErrorCode::kNotFound) return StepResult::of(job.error().in("read Job " + name));
+  if (!job) {
+    specs::JobRequest q;
+    q.name = name;
+    q.step = call.step;
+    q.member = call.member;
+    q.data = call.data;
+    q.member_sized = call.member_sized;
+    q.owner = a.owner_reference();
+    q.topology = scene.topology;
+    q.overrides = &scene.spec.jobs;
+    q.agent_image = a.world.agent_image;
+    q.transcript_config_map = call.transcript_config_map;
+    if (call.with_application_login) q.connection = &scene.spec.connection;
+    q.order.job = call.job;
+    q.order.action = a.ref();
+    q.order.repository = {call.member->repository, scene.topology, scene.topology_uid};
+    api::MemberRef ref;
+    ref.name = call.member->name;
+    ref.mount = call.member->mount;
+    ref.data_directory = call.member->data_directory;
+    ref.claim_uid = call.member->data_claim_uid;
+    ref.archive_mount_repository = call.member->repository;
+    ref.host = call.host;
+    ref.port = call.member->port;
+    q.order.member = ref;
+    if (call.fill) call.fill(q.order);
+    auto created = a.world.api.create(kube::kinds::kJob, a.world.ns, specs::build_job(q), World::soon());
+    if (!created && created.error().code != ErrorCode::kAlreadyExists) {
+      // Forbidden by quota or PodSecurity comes here as 403 with the rule's own words.
+      return StepResult::of(created.error().in("create Job " + name));
+    }
+    return StepResult::waiting("starting Job " + name, std::chrono::milliseconds(400));
+  }
+  auto pod = pod_of(a, name);
+  if (!pod) return StepResult::of(pod.error());
+  if (pod->is_null()) {
+    if (const Json& conditions = at(*job, {"status", "conditions"}); conditions.is_array()) {
+      for (const Json& c : conditions) {
+        if (text_at(c, {"type"}) == "Failed" && text_at(c, {"status"}) == "True") {
+          return StepResult::failed(base::refused("JobDied", fmt::format("Job {} failed and its pod is gone: {}", name, text_at(c, {"message"})),
+                                                  "somebody removed the pod; look at the namespace's events"));
+        }
+      }
+    }
+    if (!older_than(*job, kPodStart)) return StepResult::waiting("waiting for the pod of Job " + name);
+    std::string why = explain(a, name);
+    Error e = base::refused("NoPodForJob", fmt::format("Job {} gets no pod: {}", name, why.empty() ? "no event says why" : why),
+                            "raise the ResourceQuota or lower spec.jobs.resources of the topology; it goes on by itself");
+    return StepResult::blocked(e);
+  }
+  if (auto answer = ended(*pod)) {
+    switch (answer->outcome) {
+      case api::Outcome::kSucceeded: return StepResult::done(answer->result);
+      case api::Outcome::kBlocked: return StepResult::blocked(error_of(*answer));
+      default: {
+        StepResult r = StepResult::failed(error_of(*answer));
+        r.result = answer->result;
+        return r;
+      }
+    }
+  }
+  const Json* work = container_status(*pod, "containerStatuses", "work");
+  if (work == nullptr || !at(*work, {"state", "running"}).is_object()) {
+    const Json& waiting = work == nullptr ? Json() : at(*work, {"state", "waiting"});
+    std::string reason = text_at(waiting, {"reason"});
+    bool cannot = reason == "ErrImagePull" || reason == "ImagePullBackOff" || reason == "ErrImageNeverPull" || reason == "InvalidImageName" ||
+                  reason == "CreateContainerConfigError" || reason == "CreateContainerError" || reason == "RunContainerError";
+    if (cannot || older_than(*pod, kPodStart)) {
+      std::string why = explain(a, text_at(*pod, {"metadata", "name"}));
+      return StepResult::blocked(base::refused("PodDoesNotStart",
+                                               fmt::format("the pod of Job {} does not start: {} {}", name, reason, why),
+                                               "it goes on by itself once the pod can start"));
+    }
+    return StepResult::waiting("starting Job " + name, std::chrono::milliseconds(400));
+  }
+  auto log = a.world.api.pod_log(a.world.ns, text_at(*pod, {"metadata", "name"}), "work", 1, World::soon());
+  StepResult r = StepResult::waiting("Job " + name + " runs", std::chrono::milliseconds(1000));
+  if (log) {
+    auto json = base::parse_json(*log, "progress");
+    auto progress = json ? api::progress_from_json(*json) : Result<api::Progress>(fail(json.error()));
+    if (progress) {
+      r.message = progress->message;
+      if (progress->bytes_total > 0) r.progress_detail = {{"bytesDone", progress->bytes_done}, {"bytesTotal", progress->bytes_total}};
+    }
+  }
+  return r;
+}
+
+Result<bool> job_running(Action& a, const std::string& step, int attempt) {
+  PGR_ASSIGN(Json pod, pod_of(a, specs::job_name(a.kind, a.meta.uid, step, attempt)));
+  if (pod.is_null()) return false;
+  const Json* work = container_status(pod, "containerStatuses", "work");
+  return work != nullptr && at(*work, {"state", "running"}).is_object();
+}
+
+Result<> remove_job(Action& a, const std::string& step, int attempt) {
+  return a.world.api.remove(kube::kinds::kJob, a.world.ns, specs::job_name(a.kind, a.meta.uid, step, attempt), "", World::soon());
+}
+
+Result<std::optional<api::Answer>> job_answer(Action& a, const std::string& step, int attempt) {
+  std::string name = specs::job_name(a.kind, a.meta.uid, step, attempt);
+  auto job = a.world.api.get(kube::kinds::kJob, a.world.ns, name, World::soon());
+  if (!job) return fail(job.error());
+  PGR_ASSIGN(Json pod, pod_of(a, name));
+  if (pod.is_null()) return std::optional<api::Answer>{};
+  return ended(pod);
+}
+
+}  // namespace pgrunbook::execute

@@ -1,0 +1,245 @@
+#include "execute/members.hpp"
+
+#include <algorithm>
+#include <set>
+#include <thread>
+
+#include <fmt/format.h>
+
+namespace pgrunbook::execute {
+
+using base::at;
+using base::ErrorCode;
+using base::fail;
+using base::number_at;
+using base::text_at;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+namespace {
+
+Deadline quick() { return Deadline::after(seconds(5)); }
+
+const kube::Resource& resource_of(const api::WorkloadRef& w) {
+  return w.kind == "StatefulSet" ? kube::kinds::kStatefulSet : kube::kinds::kDeployment;
+}
+
+Result<> scale(World& world, const api::WorkloadRef& w, int replicas, const Json& annotation) {
+  Json patch = {{"metadata", {{"annotations", {{api::kAnnotationReplicasBefore, annotation}}}}}, {"spec", {{"replicas", replicas}}}};
+  auto patched = world.api.patch(resource_of(w), world.ns, w.name, kube::PatchType::kMerge, patch, "", World::soon());
+  if (!patched) return fail(patched.error().in(fmt::format("scale {} {} to {}", w.kind, w.name, replicas)));
+  return {};
+}
+
+// Sessions of others, as "role from address". With the application's own login the rows of other roles are masked, so
+// only what both logins can see is used: a database and a role.
+struct Session {
+  std::string pid, role, address;
+  bool superuser = false, own_role = false;
+};
+Result<std::vector<Session>> sessions(sql::Connection& c) {
+  PGR_ASSIGN(sql::Rows rows,
+             c.query("select a.pid, a.usename, host(a.client_addr), r.rolsuper, a.usename = current_user from pg_stat_activity a "
+                     "join pg_roles r on r.oid = a.usesysid where a.pid <> pg_backend_pid() and a.datid is not null "
+                     "and coalesce(a.backend_type, 'client backend') = 'client backend'",
+                     {}, quick()));
+  std::vector<Session> out;
+  for (const sql::Row& r : rows) {
+    out.push_back({r[0].value_or(""), r[1].value_or("?"), r[2].value_or("the pod itself"), r[3] == "t", r[4] == "t"});
+  }
+  return out;
+}
+
+std::string listed(const std::vector<Session>& all) {
+  std::set<std::string> names;
+  for (const Session& s : all) names.insert(fmt::format("role {} from {}", s.role, s.address));
+  return fmt::format("{}", fmt::join(names, ", "));
+}
+
+}  // namespace
+
+Result<Json> identify(sql::Connection& c) {
+  PGR_ASSIGN(sql::Rows rows, c.query("select (select system_identifier from pg_control_system()), (select timeline_id from pg_control_checkpoint()), "
+                                     "pg_is_in_recovery(), host(inet_server_addr()), current_setting('server_version_num')",
+                                     {}, quick()));
+  if (rows.empty()) return fail(ErrorCode::kInternal, "the server did not say who it is");
+  const sql::Row& r = rows[0];
+  return Json{{"systemIdentifier", r[0].value_or("")},
+              {"timeline", std::atoi(r[1].value_or("0").c_str())},
+              {"inRecovery", r[2] == "t"},
+              {"address", r[3].value_or("")},
+              {"versionNumber", std::atoi(r[4].value_or("0").c_str())}};
+}
+
+Result<Json> mark_and_switch(sql::Connection& c, const std::string& label) {
+  PGR_ASSIGN(Json who, identify(c));
+  // A record first: on an idle server pg_switch_wal does nothing, and the wait for the segment would be for ever.
+  PGR_TRY(c.query("select pg_create_restore_point($1)", {label.substr(0, 60)}, quick()));
+  PGR_ASSIGN(sql::Rows rows, c.query("select w, pg_walfile_name(w) from pg_switch_wal() w", {}, quick()));
+  who["lsn"] = rows.at(0).at(0).value_or("");
+  who["segment"] = rows.at(0).at(1).value_or("");
+  return who;
+}
+
+StepResult stop_member(Action& a, const std::string& step, const std::string& name, Login login) {
+  auto scene = observe_scene(a.world, text_at(a.status.operation.inputs, {"topology"}));
+  if (!scene) return StepResult::of(scene.error());
+  const plan::MemberView* m = scene->member(name);
+  if (m == nullptr) return StepResult::failed(base::refused("NoMember", "member " + name + " is no longer in the topology"));
+  const std::string pods_key = step + "-pods";
+  if (m->replicas == 0) {
+    if (!m->pods.empty()) {
+      return StepResult::waiting(fmt::format("waiting for the pod of {} to end", name), milliseconds(200));
+    }
+    Json proof = {{"proof", "Unproven"}, {"podUIDs", a.result(pods_key)}};
+    bool all = a.result(pods_key).is_array() && !a.result(pods_key).empty();
+    if (all) {
+      for (const Json& uid : a.result(pods_key)) {
+        Json ended = a.world.terminations.of(uid.get<std::string>(), m->container);
+        if (ended.is_null()) {
+          all = false;
+        } else {
+          proof["exitCode"] = ended["exitCode"];
+          proof["finishedAt"] = ended["finishedAt"];
+        }
+      }
+    }
+    if (all) proof["proof"] = "Terminated";
+    return StepResult::done(proof);
+  }
+  if (m->pods.empty()) {  // wanted but not running: nothing to stop cleanly
+    if (auto r = scale(a.world, m->workload, 0, std::to_string(m->replicas)); !r) return StepResult::of(r.error());
+    return StepResult::waiting("scaled to 0", milliseconds(200));
+  }
+  auto target = login == Login::kRole ? role_login(a.world, *scene, *m) : application_login(a.world, *scene, *m);
+  if (!target) return StepResult::of(target.error());
+  auto session = a.world.connect(*target, quick());
+  if (!session) return StepResult::of(session.error());
+
+  auto others = sessions(*session);
+  if (!others) return StepResult::of(others.error());
+  std::vector<Session> holding;
+  for (const Session& s : *others) {
+    bool ours = s.role == "pgrunbook" || (login == Login::kApplication && s.own_role);
+    if (!ours) holding.push_back(s);
+  }
+  if (!holding.empty()) {
+    bool super = std::any_of(holding.begin(), holding.end(), [](const Session& s) { return s.superuser; });
+    return StepResult::blocked(base::refused(
+        super ? "SuperuserSessions" : "ClientsHoldTheStop",
+        fmt::format("sessions that nobody of the topology's applications owns would be cut off by stopping {}: {}", name, listed(holding)),
+        super ? "end them; a superuser's session cannot be ended by the role pgrunbook"
+              : "end them, or add their workload to spec.applications of the topology; it goes on by itself"));
+  }
+  if (login == Login::kRole) {
+    auto version = session->value("select current_setting('server_version_num')::int >= 150000", quick());
+    if (version && *version == "t") (void)session->query("CHECKPOINT", {}, Deadline::after(std::chrono::minutes(5)));
+    if (auto marked = mark_and_switch(*session, "pgrunbook stop " + a.meta.name); !marked) return StepResult::of(marked.error());
+    Deadline drained = Deadline::after(seconds(30));
+    while (true) {
+      auto ready = session->value("select count(*) from pg_ls_archive_statusdir() where name like '%.ready'", quick());
+      if (!ready) return StepResult::of(ready.error());
+      if (*ready == "0") break;
+      if (drained.passed() || a.world.stop.stop_requested()) {
+        return StepResult::blocked(base::refused("ArchiverBehind", fmt::format("{} segments of {} wait for the archive; stopping now could not be clean", *ready, name),
+                                                 "look at the server's log for the archive command's messages"));
+      }
+      std::this_thread::sleep_for(milliseconds(100));
+    }
+  }
+  Json uids = Json::array();
+  for (const Json& p : m->pods) uids.push_back(text_at(p, {"metadata", "uid"}));
+  a.status.operation.results[pods_key] = uids;
+  if (auto saved = a.save(a); !saved) return StepResult::of(saved.error());
+  if (auto scaled = scale(a.world, m->workload, 0, std::to_string(m->replicas)); !scaled) return StepResult::of(scaled.error());
+
+  // The kubelet sends SIGTERM: new connections are refused from then on, so whom we end now cannot come back.
+  Deadline limit = Deadline::after(seconds(60));
+  while (!limit.passed() && !a.world.stop.stop_requested()) {
+    auto probe = a.world.connect(*target, quick());
+    if (!probe) {
+      if (probe.error().reason == "ShuttingDown") {
+        if (auto left = sessions(*session)) {
+          for (const Session& s : *left) (void)session->query("select pg_terminate_backend($1::int)", {s.pid}, quick());
+        }
+      }
+      if (probe.error().reason == "ShuttingDown" || probe.error().reason == "Unreachable") break;
+    }
+    std::this_thread::sleep_for(milliseconds(100));
+  }
+  return StepResult::waiting(fmt::format("waiting for the pod of {} to end", name), milliseconds(200));
+}
+
+StepResult scale_down(Action& a, const std::string& name) {
+  auto scene = observe_scene(a.world, text_at(a.status.operation.inputs, {"topology"}));
+  if (!scene) return StepResult::of(scene.error());
+  const plan::MemberView* m = scene->member(name);
+  if (m == nullptr) return StepResult::failed(base::refused("NoMember", "member " + name + " is no longer in the topology"));
+  if (scene->primary == name) {
+    return StepResult::failed(base::refused("TargetIsPrimary", fmt::format("member {} has become the primary; it is not stopped", name),
+                                            "restore to another member"));
+  }
+  if (m->replicas != 0) {
+    if (auto r = scale(a.world, m->workload, 0, std::to_string(m->replicas)); !r) return StepResult::of(r.error());
+    return StepResult::waiting("scaled to 0", milliseconds(200));
+  }
+  if (!m->pods.empty()) return StepResult::waiting(fmt::format("waiting for the pod of {} to end", name), milliseconds(300));
+  return StepResult::done();
+}
+
+StepResult start_member(Action& a, const std::string& name, int replicas) {
+  auto scene = observe_scene(a.world, text_at(a.status.operation.inputs, {"topology"}));
+  if (!scene) return StepResult::of(scene.error());
+  const plan::MemberView* m = scene->member(name);
+  if (m == nullptr) return StepResult::failed(base::refused("NoMember", "member " + name + " is no longer in the topology"));
+  if (m->replicas != replicas) {
+    if (auto r = scale(a.world, m->workload, replicas, Json()); !r) return StepResult::of(r.error());
+    return StepResult::waiting(fmt::format("scaled {} to {}", name, replicas), milliseconds(500));
+  }
+  if (replicas == 0) {
+    return m->pods.empty() ? StepResult::done() : StepResult::waiting(fmt::format("waiting for the pod of {} to end", name));
+  }
+  for (const Json& pod : m->pods) {
+    if (plan::pod_ready(pod)) return StepResult::done({{"podUID", text_at(pod, {"metadata", "uid"})}, {"address", text_at(pod, {"status", "podIP"})}});
+    const Json& statuses = at(pod, {"status", "containerStatuses"});
+    if (!statuses.is_array()) continue;
+    for (const Json& s : statuses) {
+      if (text_at(s, {"name"}) != m->container || number_at(s, {"restartCount"}) < 3) continue;
+      auto log = a.world.api.pod_log(a.world.ns, text_at(pod, {"metadata", "name"}), m->container, 3, World::soon());
+      return StepResult::failed(base::refused("MemberDoesNotStart",
+                                              fmt::format("{} was restarted {} times and is not ready; its log ends: {}", name,
+                                                          number_at(s, {"restartCount"}), log ? *log : "(no log)"),
+                                              "look at the pod's log"));
+    }
+  }
+  return StepResult::waiting(fmt::format("waiting until {} is ready", name), milliseconds(500));
+}
+
+StepResult stop_applications(Action& a) {
+  auto scene = observe_scene(a.world, text_at(a.status.operation.inputs, {"topology"}));
+  if (!scene) return StepResult::of(scene.error());
+  std::size_t pods = 0;
+  for (const plan::ApplicationView& app : scene->applications) {
+    if (app.replicas != 0) {
+      if (auto r = scale(a.world, app.workload, 0, std::to_string(app.replicas)); !r) return StepResult::of(r.error());
+    }
+    pods += app.replicas != 0 ? 1 : app.pods.size();
+  }
+  if (pods != 0) return StepResult::waiting("waiting for the applications' pods to end", milliseconds(200));
+  return StepResult::done();
+}
+
+StepResult start_applications(Action& a) {
+  auto scene = observe_scene(a.world, text_at(a.status.operation.inputs, {"topology"}));
+  if (!scene) return StepResult::of(scene.error());
+  const Json& counts = a.input("applications");
+  for (const plan::ApplicationView& app : scene->applications) {
+    int wanted = static_cast<int>(number_at(counts, {app.workload.name}, 0));
+    if (app.replicas != wanted) {
+      if (auto r = scale(a.world, app.workload, wanted, Json()); !r) return StepResult::of(r.error());
+    }
+  }
+  return StepResult::done({{"replicas", counts}});
+}
+
+}  // namespace pgrunbook::execute

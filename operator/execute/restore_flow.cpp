@@ -1,0 +1,295 @@
+#include <fmt/format.h>
+
+#include "execute/flows.hpp"
+#include "execute/gate.hpp"
+#include "execute/jobs.hpp"
+#include "execute/members.hpp"
+
+namespace pgrunbook::execute {
+
+using base::at;
+using base::number_at;
+using base::text_at;
+
+namespace {
+
+const plan::MemberView* target_of(Action& a, const plan::SceneView& scene) { return scene.member(text_at(a.status.operation.inputs, {"target"})); }
+
+// A backup named by its object: its id from that object's status.
+Result<std::string> backup_id(Action& a, const api::RestoreSpec& spec) {
+  if (spec.source != "Backup") return std::string();
+  auto object = a.world.api.get(kube::kinds::kBackup, a.world.ns, spec.backup_name, World::soon());
+  if (!object) {
+    if (object.error().code != base::ErrorCode::kNotFound) return base::fail(object.error());
+    return base::fail(base::refused("UnknownBackup", fmt::format("PostgresBackup {} does not exist", spec.backup_name),
+                                    "correct spec.source.backupRef, or use source.type Latest"));
+  }
+  std::string id = text_at(*object, {"status", "backupID"});
+  if (text_at(*object, {"status", "phase"}) != "Completed" || id.empty()) {
+    return base::fail(base::refused("BackupNotCompleted", fmt::format("PostgresBackup {} is not Completed", spec.backup_name),
+                                    "choose a completed backup: kubectl get postgresbackups"));
+  }
+  return id;
+}
+
+StepResult plan_restore(Action& a, const api::RestoreSpec& spec) {
+  Json& in = a.status.operation.inputs;
+  in["topology"] = spec.topology;
+  auto scene = scene_of(a);
+  if (!scene) return StepResult::of(scene.error());
+  const plan::MemberView* target = scene->member(spec.to_member);
+  if (target == nullptr) {
+    return StepResult::failed(base::refused("NoMember", fmt::format("spec.to.member.name is {}, which topology {} does not have", spec.to_member, spec.topology),
+                                            "name one of its members"));
+  }
+  const plan::MemberView* primary = scene->member(scene->primary);
+  if (primary == nullptr) {
+    return StepResult::blocked(base::refused("NoPrimary", "no member is selected by the topology's Services", "correct the selector or spec.services"));
+  }
+  if (primary == target) {
+    return StepResult::failed(base::refused("TargetIsPrimary", fmt::format("member {} is the primary; a restore goes to a member that is not", target->name),
+                                            "restore beside it: name a standby in spec.to.member"));
+  }
+  if (!target->recreate) {
+    return StepResult::failed(base::refused("RollingUpdate",
+                                            fmt::format("{} {} has strategy RollingUpdate: two pods could open one data directory", target->workload.kind,
+                                                        target->workload.name),
+                                            "set spec.strategy.type: Recreate on the workload"));
+  }
+  if (!spec.target_time.empty()) {
+    auto when = base::parse_time(spec.target_time, "spec.recoveryTarget.targetTime");
+    if (!when) return StepResult::failed(when.error());
+    if (*when > base::now()) {
+      return StepResult::failed(base::refused("TargetInFuture", fmt::format("targetTime {} lies in the future", spec.target_time),
+                                              "leave recoveryTarget out to recover to the latest archived transaction"));
+    }
+  }
+  auto id = backup_id(a, spec);
+  if (!id) return StepResult::of(id.error());
+
+  bool alive = !primary->pods.empty() && plan::pod_ready(primary->pods.front());
+  if (alive && a.result("marker").is_null()) {
+    if (auto gate = network_gate(a.world, "the operator", "pgrunbook-operator", a.world.own_labels, *primary)) return *gate;
+    auto session = connect_role(a, *scene, *primary);
+    if (!session) return StepResult::of(session.error());
+    auto marked = mark_and_switch(*session, "pgrunbook " + a.meta.name);
+    if (!marked) return StepResult::of(marked.error());
+    a.status.operation.results["marker"] = *marked;
+    if (auto saved = a.save(a); !saved) return StepResult::of(saved.error());
+  }
+  const Json& marker = a.result("marker");
+  JobCall call;
+  call.step = "plan";
+  call.job = api::jobs::kPlan;
+  call.member = target;
+  call.attempt = a.status.operation.attempt;
+  call.fill = [&](api::Order& o) {
+    o.plan.backup_id = *id;
+    o.plan.target.time = spec.target_time;
+    o.plan.timeline = static_cast<int>(number_at(marker, {"timeline"}));
+    if (std::string segment = text_at(marker, {"segment"}); !segment.empty()) o.plan.wait_for = {segment};
+    o.plan.counts = spec.counts;
+  };
+  StepResult r = run_job(a, *scene, call);
+  if (r.kind != StepResult::Kind::kDone) return r;
+  if (auto before = already(a, r.result)) return *before;
+
+  const Json& p = r.result;
+  a.status.operation.results["plan"] = p;
+  in["target"] = target->name;
+  in["targetReplicas"] = target->replicas;
+  in["claims"] = Json::array({target->data_claim_uid});
+  in["backupID"] = at(p, {"backupID"});
+  in["targetLSN"] = at(p, {"targetLSN"});
+  in["reachedLSN"] = at(p, {"reachedLSN"});
+  in["timeline"] = at(p, {"timeline"});
+  in["database"] = scene->spec.connection.database;
+  in["counts"] = spec.counts;
+  in["queries"] = Json::array();
+  for (const api::Query& q : spec.queries) in["queries"].push_back({{"sql", q.sql}, {"expect", q.expect}});
+  in["world"] = world_covered(*scene);
+  in["cutover"] = spec.cutover;
+  Json facts = {{"to", target->name},
+                {"target", spec.target_time.empty() ? "latest" : spec.target_time},
+                {"backupID", at(p, {"backupID"})},
+                {"timeline", at(p, {"timeline"})},
+                {"targetLSN", at(p, {"targetLSN"})},
+                {"lastTransactionIncluded", at(p, {"included"})},
+                {"firstTransactionExcluded", at(p, {"excluded"})},
+                {"walBegin", at(p, {"walBegin"})},
+                {"walEnd", at(p, {"walEnd"})},
+                {"archivedUntil", at(p, {"archivedUntil"})},
+                {"databaseBytes", at(p, {"databaseBytes"})},
+                {"undo", fmt::format("the present data of {} stay beside, in {}.pgrunbook-{}", target->name, target->data_directory, a.meta.uid.substr(0, 8))}};
+  Json covered = {{"backupID", in["backupID"]}, {"targetLSN", in["targetLSN"]}, {"timeline", in["timeline"]}, {"target", target->name},
+                  {"world", in["world"]}, {"spec", api::spec_hash(at(a.object, {"spec"}))}};
+  a.status.plan = {{"digest", plan_digest(a.meta.uid, covered)}, {"facts", facts}};
+  a.status.extra["backupID"] = at(p, {"backupID"});
+  a.status.extra["target"] = {{"time", spec.target_time.empty() ? "latest" : spec.target_time}, {"lsn", at(p, {"targetLSN"})}};
+  return StepResult::done();
+}
+
+StepResult recover(Action& a) {
+  auto scene = scene_of(a);
+  if (!scene) return StepResult::of(scene.error());
+  const plan::MemberView* target = target_of(a, *scene);
+  if (target == nullptr) return StepResult::failed(base::refused("NoMember", "the target is no longer in the topology"));
+  const Json& in = a.status.operation.inputs;
+  JobCall call;
+  call.step = "recover";
+  call.job = api::jobs::kRecover;
+  call.member = target;
+  call.data = specs::Mount::kReadWrite;
+  call.member_sized = true;
+  call.with_application_login = true;
+  call.fill = [&](api::Order& o) {
+    o.recover.backup_id = text_at(in, {"backupID"});
+    o.recover.timeline = static_cast<int>(number_at(in, {"timeline"}, 1));
+    o.recover.target_lsn = text_at(in, {"targetLSN"});
+    o.recover.reached_lsn = text_at(in, {"reachedLSN"});
+    o.recover.database = text_at(in, {"database"});
+    for (const Json& q : at(in, {"queries"})) o.recover.queries.push_back({text_at(q, {"sql"}), text_at(q, {"expect"})});
+    for (const Json& t : at(in, {"counts"})) o.recover.counts.push_back(t.get<std::string>());
+    for (const Json& c : at(target->pod_template, {"spec", "containers"})) {
+      if (text_at(c, {"name"}) == target->container) o.recover.memory_mib = specs::memory_mib(at(c, {"resources"}));
+    }
+  };
+  StepResult r = run_job(a, *scene, call);
+  if (r.kind == StepResult::Kind::kFailed && at(r.result, {"queries"}).is_array()) {
+    a.status.extra["verification"] = {{"queries", at(r.result, {"queries"})}};
+  }
+  if (r.kind != StepResult::Kind::kDone) return r;
+  Json queries = at(r.result, {"queries"});
+  a.status.extra["verification"] = {{"queries", queries}, {"counts", at(r.result, {"counts"})}, {"databases", at(r.result, {"databases"})}};
+  a.status.extra["verified"] = queries.is_array() && !queries.empty() ? fmt::format("{} queries as expected", queries.size()) : "structure only";
+  a.status.extra["reached"] = {{"lsn", at(r.result, {"replayedLSN"})},
+                               {"timeline", at(r.result, {"newTimeline"})},
+                               {"systemIdentifier", at(r.result, {"systemIdentifier"})}};
+  a.status.extra["undo"] = {{"directory", at(r.result, {"undoDirectory"})}, {"bytes", at(r.result, {"undoBytes"})}, {"claim", target->data_claim}};
+  return r;
+}
+
+StepResult undo_recover(Action& a) {
+  auto scene = scene_of(a);
+  if (!scene) return StepResult::of(scene.error());
+  const plan::MemberView* target = target_of(a, *scene);
+  if (target == nullptr) return StepResult::failed(base::refused("NoMember", "the target is no longer in the topology"));
+  // A recovery that still runs is ended first: its pod gets SIGTERM, puts back what it can, and is waited for.
+  auto answer = job_answer(a, "recover", 1);
+  if (!answer && answer.error().code == base::ErrorCode::kNotFound) {
+    // Never started, or removed by us: the Undo Job looks at the volume, which is the truth.
+  } else if (!answer) {
+    return StepResult::of(answer.error());
+  } else if (!*answer) {
+    auto removed = remove_job(a, "recover", 1);
+    if (!removed) return StepResult::of(removed.error());
+    return StepResult::waiting("ending the recovery Job");
+  }
+  kube::ListOptions left;
+  left.label_selector = "job-name=" + specs::job_name(a.kind, a.meta.uid, "recover", 1);
+  auto pods = a.world.api.list(kube::kinds::kPod, a.world.ns, left, World::soon());
+  if (!pods) return StepResult::of(pods.error());
+  for (const Json& pod : at(*pods, {"items"})) {
+    if (plan::pod_counts(pod)) return StepResult::waiting("waiting for the recovery Job's pod to end");
+  }
+  JobCall call;
+  call.step = "undo";
+  call.job = api::jobs::kUndo;
+  call.member = target;
+  call.data = specs::Mount::kReadWrite;
+  call.fill = [&](api::Order& o) { o.undo = a.result("recover").is_null() ? Json::object() : a.result("recover"); };
+  return run_job(a, *scene, call);
+}
+
+StepResult prove(Action& a) {
+  auto scene = scene_of(a);
+  if (!scene) return StepResult::of(scene.error());
+  const plan::MemberView* target = target_of(a, *scene);
+  if (target == nullptr) return StepResult::failed(base::refused("NoMember", "the target is no longer in the topology"));
+  if (auto gate = network_gate(a.world, "the operator", "pgrunbook-operator", a.world.own_labels, *target)) return *gate;
+  if (a.result("proof-marker").is_null()) {
+    auto session = connect_role(a, *scene, *target);
+    if (!session) return StepResult::of(session.error());
+    auto who = identify(*session);
+    if (!who) return StepResult::of(who.error());
+    const Json& recovered = a.result("recover");
+    if (text_at(*who, {"systemIdentifier"}) != text_at(recovered, {"systemIdentifier"}) ||
+        number_at(*who, {"timeline"}) != number_at(recovered, {"newTimeline"}) || at(*who, {"inRecovery"}) != Json(false)) {
+      return StepResult::failed(base::refused("OtherServer",
+                                              fmt::format("{} serves system {} on timeline {}, not what was recovered (system {}, timeline {})",
+                                                          target->name, text_at(*who, {"systemIdentifier"}), number_at(*who, {"timeline"}),
+                                                          text_at(recovered, {"systemIdentifier"}), number_at(recovered, {"newTimeline"})),
+                                              "look at the pod's log"));
+    }
+    auto marked = mark_and_switch(*session, "pgrunbook proof " + a.meta.name);
+    if (!marked) return StepResult::of(marked.error());
+    a.status.operation.results["proof-marker"] = *marked;
+    if (auto saved = a.save(a); !saved) return StepResult::of(saved.error());
+  }
+  JobCall call;
+  call.step = "proof";
+  call.job = api::jobs::kProof;
+  call.member = target;
+  call.fill = [&](api::Order& o) { o.plan.wait_for = {text_at(a.result("proof-marker"), {"segment"})}; };
+  return run_job(a, *scene, call);
+}
+
+}  // namespace
+
+Flow restore_flow(Action& action, const api::RestoreSpec& spec) {
+  Flow flow;
+  flow.plan_only = spec.mode == "Plan";
+  flow.cancel = spec.cancel || action.meta.deleting;
+  flow.approved_plan = spec.approved_plan;
+  flow.approval_required = spec.approval.value_or("None") == "Required" || !plan::managed_by(action.object).empty();
+  flow.plan = [spec](Action& a) { return plan_restore(a, spec); };
+  flow.still_true = [](Action& a) {
+    auto scene = scene_of(a);
+    return scene && world_covered(*scene) == a.input("world");
+  };
+  flow.steps = [](Action& a) {
+    const Json& in = a.status.operation.inputs;
+    std::string target = text_at(in, {"target"});
+    int before = static_cast<int>(number_at(in, {"targetReplicas"}));
+    std::vector<Step> steps;
+    steps.push_back(hold_step("the volume of " + target));
+    Step stop;
+    stop.planned = {"stop-target", api::StepKind::kConvergent, fmt::format("scale {} to 0 and wait until its pod is gone", target)};
+    stop.run = [target](Action& x) { return scale_down(x, target); };
+    stop.revert = [target, before](Action& x) { return start_member(x, target, before); };
+    steps.push_back(stop);
+    Step rec;
+    rec.planned = {"recover", api::StepKind::kIrreversible,
+                   fmt::format("in a Job on the volume of {}: restore backup {} beside the present data, replay WAL up to {} on timeline {}, verify, promote, "
+                               "archive the new timeline, exchange the directories",
+                               target, text_at(in, {"backupID"}), text_at(in, {"targetLSN"}), number_at(in, {"timeline"}))};
+    rec.run = recover;
+    rec.revert = undo_recover;
+    steps.push_back(rec);
+    Step start;
+    start.planned = {"start-target", api::StepKind::kConvergent, fmt::format("scale {} to 1 and wait until it is ready", target)};
+    start.run = [target](Action& x) { return start_member(x, target, 1); };
+    start.revert = [target](Action& x) { return start_member(x, target, 0); };
+    steps.push_back(start);
+    Step proof;
+    proof.planned = {"prove", api::StepKind::kConvergent,
+                     fmt::format("see that {} serves the recovered system on its new timeline, and that a new WAL segment reaches the archive", target)};
+    proof.run = prove;
+    steps.push_back(proof);
+    return steps;
+  };
+  flow.record = record_and_release;
+  flow.success = [](Action& a) {
+    std::string target = text_at(a.status.operation.inputs, {"target"});
+    std::string text = fmt::format("{} holds the database as of {} (timeline {}) and runs beside the primary; its former data are in {}", target,
+                                   text_at(a.status.extra, {"reached", "lsn"}), number_at(a.status.extra, {"reached", "timeline"}),
+                                   text_at(a.status.extra, {"undo", "directory"}));
+    if (text_at(a.status.operation.inputs, {"cutover"}) == "Manual") {
+      text += fmt::format(". HINT: to switch to it, create a Failover with type: Cutover and candidate: {}", target);
+    }
+    return text;
+  };
+  return flow;
+}
+
+}  // namespace pgrunbook::execute
