@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 
 PACKAGES=(
-  containerd runc containernetworking-plugins iptables conntrack iproute2 procps util-linux openssl curl jq e2fsprogs socat
+  containerd runc containernetworking-plugins iptables conntrack iproute2 procps util-linux openssl curl jq kmod ca-certificates
   buildah mmdebstrap debian-archive-keyring gcc libc6-dev
 )
 GO_SERIES=1.24
@@ -26,7 +26,7 @@ install() {
 # Prints a go of GO_SERIES or later: the machine's, or the toolchain module that the
 # machine's go fetches (Debian's own is too old to switch toolchains by itself).
 go_program() {
-  local go version zip dir=$CACHE/${GO_MODULE##*/}
+  local go version module dir=$CACHE/${GO_MODULE##*/}
   go=$(command -v go) || go=/usr/local/go/bin/go
   [ -x "$go" ] || fail "no Go on this machine" "run tests/cluster install"
   version=$("$go" env GOVERSION)
@@ -35,15 +35,16 @@ go_program() {
     return
   fi
   if [ ! -x "$dir/bin/go" ]; then
-    # "go mod download" would do, but an old go refuses to unpack a toolchain's nested
-    # go.mod and symlinks; its checksum was compared with the checksum database all the same.
-    zip=$(cd / && GOFLAGS=-modcacherw "$go" mod download -json "$GO_MODULE" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')
-    [ -n "$zip" ] || fail "cannot fetch $GO_MODULE" "is GOPROXY set for this machine?"
+    # What a newer go does itself when it switches: the module has no run bits, and src/go.mod
+    # goes by another name in it.
+    module=$(cd / && "$go" mod download -json "$GO_MODULE" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')
+    [ -n "$module" ] || fail "cannot fetch $GO_MODULE" "is GOPROXY set for this machine?"
     mkdir -p "$CACHE"
     rm -rf "$dir.part"
-    cp -r "$zip" "$dir.part"
+    cp -r "$module" "$dir.part"
     chmod -R u+w "$dir.part"
     find "$dir.part/bin" "$dir.part/pkg/tool" -type f -exec chmod +x {} +
+    [ -f "$dir.part/src/go.mod" ] || cp "$dir.part/src/_go.mod" "$dir.part/src/go.mod"
     mv "$dir.part" "$dir"
   fi
   echo "$dir/bin/go"

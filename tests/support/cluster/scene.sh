@@ -9,6 +9,10 @@
 #   tfrs                  the application: writes to credit_trade through Service postgresql five times
 #                         a second and prints each id once it is acknowledged
 #   report                a client that holds its session open and never writes
+#
+# Both clients keep their session, as pools do, so a member that gets SIGTERM waits for them until
+# it is killed (30 s). Deleting a member's pod instead of scaling to 0 lets its successor start
+# beside it: two servers on one volume, and acknowledged rows are lost. That is Kubernetes, not the scene.
 # shellcheck shell=bash
 
 SCENE_CLUSTER=${SCENE_CLUSTER:-$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)/cluster}

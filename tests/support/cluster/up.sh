@@ -71,6 +71,9 @@ prepare() {
 # The kubelet sets these for the whole machine, and makes a directory whose place is fixed; the
 # last instance to end puts things back.
 keep_machine() {
+  # Pods on one bridge must pass iptables; the kernel may have this built in.
+  [ -d /proc/sys/net/bridge ] || modprobe br_netfilter || fail "the kernel has no br_netfilter"
+  grep -qw overlay /proc/filesystems || modprobe overlay || fail "the kernel has no overlay file system"
   mkdir -p "$SHARED/users"
   if [ ! -f "$SHARED/sysctl" ]; then
     sysctl vm.overcommit_memory vm.panic_on_oom kernel.panic kernel.panic_on_oops \
