@@ -196,6 +196,12 @@ Result<Repository> Repository::open(const std::string& path) {
   return repository;
 }
 
+Result<Repository> Repository::open_quickly(const std::string& path) {
+  Repository repository(path);
+  PGR_ASSIGN(repository.record_, read_record(repository.layout_.repository_json()));
+  return repository;
+}
+
 Result<Repository> Repository::open(const std::string& path, const Owner& owner,
                                     std::optional<std::uint64_t> system_identifier) {
   auto repository = open(path);

@@ -88,6 +88,8 @@ class Repository {
   // RepositoryOfAnother, where it belongs to another topology's uid. With a system identifier: kRefused, reason
   // SystemIdentifierMismatch, where it is none of the repository's.
   [[nodiscard]] static base::Result<Repository> open(const std::string& path);
+  // Without the writers of the timelines, which cost a file each: for the two commands a server calls per segment.
+  [[nodiscard]] static base::Result<Repository> open_quickly(const std::string& path);
   [[nodiscard]] static base::Result<Repository> open(const std::string& path, const Owner& owner,
                                                      std::optional<std::uint64_t> system_identifier = {});
   // Opens, or makes it where `path` is missing or empty: exactly one of two callers makes it, both get it. kRefused,
@@ -133,7 +135,10 @@ class Repository {
                                         std::optional<postgres::Lsn> until = {}) const;
   // Holds a stored segment's header and length against its name and this repository.
   [[nodiscard]] base::Result<postgres::WalPageHeader> check_stored(const postgres::WalName& name) const;
-  [[nodiscard]] base::Result<Put> put_wal(const std::string& source, const postgres::WalName& name) const;
+  // Stores a file of pg_wal under its name, put-if-absent, after its header (a history: its lines) was held against name
+  // and repository. kTimeout where it is not done by the deadline; then nothing is stored.
+  [[nodiscard]] base::Result<Put> put_wal(const std::string& source, const postgres::WalName& name,
+                                          std::optional<base::Deadline> deadline = {}) const;
 
   // --- backups -------------------------------------------------------------------------------------------------
   // Sorted by id, i.e. by time. A backup without a readable backup.json is listed without a record.

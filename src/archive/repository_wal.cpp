@@ -125,7 +125,8 @@ Result<postgres::WalPageHeader> Repository::check_stored(const postgres::WalName
   return postgres::check_segment(name, head, length, expectation());
 }
 
-Result<Put> Repository::put_wal(const std::string& source, const postgres::WalName& name) const {
+Result<Put> Repository::put_wal(const std::string& source, const postgres::WalName& name,
+                                std::optional<base::Deadline> deadline) const {
   struct stat st {};
   if (::stat(source.c_str(), &st) != 0) return base::fail(base::system_error("look at", source));
   auto size = static_cast<std::uint64_t>(st.st_size);
@@ -142,6 +143,10 @@ Result<Put> Repository::put_wal(const std::string& source, const postgres::WalNa
   PutOptions options;
   bool checked = false;
   options.inspect = [&](std::string_view piece) -> Result<> {
+    if (deadline && deadline->passed()) {
+      return base::fail(ErrorCode::kTimeout, fmt::format("{} could not be stored in time", name.text),
+                        "the archive volume is too slow or does not answer");
+    }
     if (checked) return {};
     PGR_TRY(postgres::check_segment(name, piece, size, expectation()));
     checked = true;
