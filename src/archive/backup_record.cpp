@@ -99,7 +99,6 @@ Json to_json(const BackupRecord& b) {
       {"tarBytes", b.tar_bytes},
       {"storedBytes", b.stored_bytes},
       {"files", b.files},
-      {"tarSHA256", b.tar_sha256},
       {"storedSHA256", b.stored_sha256},
       {"manifestSHA256", b.manifest_sha256},
       {"indexSHA256", b.index_sha256},
@@ -166,7 +165,6 @@ Result<BackupRecord> backup_record_from_json(const Json& json) {
   need_number(&r, "tarBytes", &b.tar_bytes);
   need_number(&r, "storedBytes", &b.stored_bytes);
   need_number(&r, "files", &b.files);
-  r.need("tarSHA256", &b.tar_sha256);
   r.need("storedSHA256", &b.stored_sha256);
   r.need("manifestSHA256", &b.manifest_sha256);
   r.need("indexSHA256", &b.index_sha256);

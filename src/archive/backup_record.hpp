@@ -39,7 +39,6 @@ struct BackupRecord {
   std::uint64_t database_bytes = 0;          // sum of pg_database_size
   std::uint64_t tar_bytes = 0, stored_bytes = 0;
   std::uint64_t files = 0;
-  std::string tar_sha256;                    // of the uncompressed tar
   std::string stored_sha256;                 // of base.tar.zst
   std::string manifest_sha256;               // of backup_manifest
   std::string index_sha256;                  // of base.index.jsonl

@@ -127,6 +127,8 @@ Result<> FrameWriter::finish() {
   PGR_TRY(cut());
   while (!state_->pending.empty()) PGR_TRY(state_->write_oldest());
   if (::fsync(state_->fd.get()) != 0) return base::fail(base::system_error("sync", state_->path));
+  // What is read back afterwards shall come from the volume, not from memory.
+  ::posix_fadvise(state_->fd.get(), 0, 0, POSIX_FADV_DONTNEED);
   state_->hex = state_->hash.hex();
   return {};
 }
