@@ -1,0 +1,336 @@
+#include "agent/plan.hpp"
+
+#include <algorithm>
+#include <thread>
+
+#include <sys/statvfs.h>
+
+#include <fmt/format.h>
+
+#include "agent/agent.hpp"
+#include "agent/wal_reader.hpp"
+
+namespace pgrunbook::agent {
+
+using archive::BackupRecord;
+using base::Json;
+using postgres::Lsn;
+using postgres::TimelineHistory;
+using postgres::TimelineId;
+
+base::Result<TimelineId> choose_timeline(const archive::RepositoryRecord& record, int asked) {
+  if (asked > 0) return TimelineId(static_cast<std::uint32_t>(asked));
+  std::vector<std::string> live;
+  for (const auto& t : record.timelines) {
+    if (t.state == archive::TimelineState::kLive) live.push_back(std::to_string(t.timeline.number()));
+  }
+  if (live.size() == 1) return record.live()->timeline;
+  if (live.empty() && record.timelines.size() == 1) return record.timelines.front().timeline;
+  return base::fail(base::refused(
+      "AmbiguousTimeline",
+      live.empty() ? fmt::format("the repository has {} timelines and none of them is live", record.timelines.size())
+                   : fmt::format("the repository has more than one live timeline: {}", fmt::join(live, ", ")),
+      "start the primary, so that its timeline decides, or set recoveryTarget.targetTLI"));
+}
+
+base::Result<BackupChoice> choose_backups(const std::vector<archive::BackupEntry>& backups, const TimelineHistory& history,
+                                          const std::string& asked, const std::optional<base::SystemTime>& time) {
+  BackupChoice choice;
+  std::vector<BackupRecord> usable;
+  bool elsewhere = false, found = false;
+  for (const auto& entry : backups) {
+    if (!asked.empty() && entry.id != asked) continue;
+    found = true;
+    if (!entry.record) continue;
+    const BackupRecord& b = *entry.record;
+    bool on_path = history.contains(b.timeline);
+    Lsn left = history.end_of(b.timeline);
+    if (!on_path || (left.valid() && b.end_lsn > left)) {
+      elsewhere = true;
+      continue;
+    }
+    usable.push_back(b);
+  }
+  if (!asked.empty() && !found) {
+    return base::fail(base::refused("UnknownBackup", fmt::format("the repository has no backup {}", asked),
+                                    "leave out the backup to use the newest that can reach the target"));
+  }
+  if (usable.empty() && elsewhere) {
+    return base::fail(base::refused("BackupOnOtherTimeline",
+                                    fmt::format("no backup{} lies on timeline {} or its ancestors before the fork",
+                                                asked.empty() ? "" : " " + asked, history.timeline().number()),
+                                    "make a backup of the live primary"));
+  }
+  if (usable.empty()) {
+    std::string problem;
+    for (const auto& entry : backups) {
+      if (!entry.record && (asked.empty() || entry.id == asked)) problem = fmt::format(" ({}: {})", entry.id, entry.problem);
+    }
+    return base::fail(base::refused("NoBackup", fmt::format("the repository has no finished backup{}", problem),
+                                    "make one with a PostgresBackup"));
+  }
+  std::sort(usable.begin(), usable.end(), [](const auto& a, const auto& b) { return a.end_lsn > b.end_lsn; });
+  for (BackupRecord& b : usable) {
+    if (!time || b.stop_time <= *time) choice.candidates.push_back(b);
+  }
+  if (choice.candidates.empty()) {
+    const BackupRecord& oldest = *std::min_element(usable.begin(), usable.end(), [](const auto& a, const auto& b) { return a.stop_time < b.stop_time; });
+    return base::fail(base::refused(
+        "TargetBeforeBackup",
+        fmt::format("target {} lies before the end of backup {}", base::format_time_micro(*time), oldest.id),
+        fmt::format("the earliest possible targetTime{} is {}", asked.empty() ? "" : " with this backup", base::format_time_micro(oldest.stop_time))));
+  }
+  return choice;
+}
+
+base::Result<> check_branch(const AbandonedBranch& branch, base::SystemTime target, const TargetAnswer& answer,
+                            TimelineId chosen) {
+  if (!branch.first || target < *branch.first) return {};
+  bool lived_there = target <= *branch.last || answer.stop.start < branch.fork;
+  if (!lived_there) return {};
+  std::string after = answer.excluded ? fmt::format(", or after {} on timeline {}", base::format_time_micro(answer.excluded->time), chosen.number()) : "";
+  std::string before = answer.included ? base::format_time_micro(answer.included->time) : "the end of the backup";
+  return base::fail(base::refused(
+      "TargetOnAbandonedTimeline",
+      fmt::format("at {} the database lived on timeline {}, which was left at {}: timeline {} does not have its rows",
+                  base::format_time_micro(target), branch.timeline.number(), branch.fork.text(), chosen.number()),
+      fmt::format("the nearest possible targetTime is {}{}; or set recoveryTarget.targetTLI: {}", before, after, branch.timeline.number())));
+}
+
+namespace {
+
+Result<Json> wal_point(const std::optional<postgres::WalRecord>& r) {
+  if (!r) return Json();
+  return Json{{"xid", r->xid}, {"time", base::format_time_micro(r->time)}, {"lsn", r->start.text()}};
+}
+
+std::uint64_t free_bytes(const std::string& path) {
+  struct statvfs s {};
+  return ::statvfs(path.c_str(), &s) == 0 ? static_cast<std::uint64_t>(s.f_bavail) * s.f_frsize : 0;
+}
+
+Result<> wait_for_segments(const archive::Repository& repository, const api::PlanOrder& plan, Report& report) {
+  auto deadline = base::Deadline::after(std::chrono::seconds(plan.wait_seconds));
+  for (const std::string& text : plan.wait_for) {
+    PGR_ASSIGN(auto name, postgres::parse_wal_name(text));
+    PGR_ASSIGN(auto number, name.segment(repository.segment_size()));
+    while (!repository.has_segment({name.timeline, number, text})) {
+      if (deadline.passed()) {
+        base::Error e = base::error(base::ErrorCode::kTimeout, fmt::format("segment {} did not arrive in the archive within {} s", text, plan.wait_seconds),
+                                    "look at the archiver of the primary: pg_stat_archiver and its log");
+        e.reason = "SegmentNotArrived";
+        return base::fail(e);
+      }
+      report.progress("wait", fmt::format("waiting for segment {}", text));
+      std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    }
+  }
+  return {};
+}
+
+// Commits of one timeline behind `from` in the archive, up to where its WAL is contiguous.
+struct Commits {
+  std::int64_t count = 0;
+  Lsn to;
+  std::optional<base::SystemTime> first, last;
+};
+
+Result<Commits> commits_behind(const archive::Repository& repository, TimelineId timeline, Lsn from, int major) {
+  Commits out;
+  out.to = from;
+  auto history = repository.history(timeline);
+  if (!history) return base::fail(history.error());
+  PGR_ASSIGN(auto walk, repository.walk(*history, from));
+  if (walk.segments.empty()) return out;
+  WalRange range{major, repository.segment_size(), walk.segments, from};
+  PGR_ASSIGN(auto reading, read_wal(range, scratch_path("branch"), from_repository(repository), [&](const postgres::WalRecord& r) -> Result<bool> {
+    out.to = std::max(out.to, r.end);
+    if (r.kind != postgres::WalRecordKind::kCommit) return true;
+    ++out.count;
+    out.first = out.first ? std::min(*out.first, r.time) : r.time;
+    out.last = out.last ? std::max(*out.last, r.time) : r.time;
+    return true;
+  }));
+  if (!reading.unreadable) out.to = std::max(out.to, walk.end);
+  return out;
+}
+
+Result<> check_branches(const archive::Repository& repository, const TimelineHistory& path, base::SystemTime target,
+                        const TargetAnswer& answer, int major) {
+  for (const auto& t : repository.record().timelines) {
+    if (t.state != archive::TimelineState::kAbandoned || t.timeline == path.timeline()) continue;
+    Lsn fork = path.contains(t.timeline) ? path.end_of(t.timeline) : t.fork;
+    // a branch that was left behind the stop cannot have lived at the target
+    auto commits = commits_behind(repository, t.timeline, fork, major);
+    if (!commits && commits.error().code == base::ErrorCode::kNotFound) continue;
+    if (!commits) return base::fail(commits.error());
+    PGR_TRY(check_branch({t.timeline, fork, commits->first, commits->last}, target, answer, path.timeline()));
+  }
+  return {};
+}
+
+struct Resolved {
+  BackupRecord backup;
+  TargetAnswer answer;
+  archive::Walk walk;
+  std::optional<postgres::WalRecord> last;  // commit in contiguous WAL, as far as read
+  std::string unreadable;
+};
+
+Result<Resolved> resolve(const archive::Repository& repository, const TimelineHistory& history, const BackupRecord& backup,
+                         const std::optional<base::SystemTime>& time, bool proven, Report& report) {
+  PGR_ASSIGN(auto walk, repository.walk(history, backup.begin_lsn));
+  TargetResolver resolver({time, backup.id, backup.begin_lsn, backup.end_lsn, backup.stop_time});
+  WalRange range{backup.major_version, repository.segment_size(), walk.segments, backup.begin_lsn};
+  PGR_ASSIGN(auto reading, read_wal(range, scratch_path("plan"), from_repository(repository), [&](const postgres::WalRecord& r) -> Result<bool> {
+    report.progress("read", fmt::format("reading WAL of the archive, at {}", r.start.text()), r.start - backup.begin_lsn, walk.end - walk.begin);
+    return resolver.feed(r);
+  }));
+  WalEnd end;
+  end.proven_current = proven;
+  if (walk.gap && walk.missing) end.missing_segment = walk.missing->name;
+  if (walk.segments.empty() && walk.missing) end.missing_segment = walk.missing->name;
+  Resolved out;
+  if (reading.unreadable) {
+    auto bad = repository.segment_at(history, *reading.unreadable);
+    end.missing_segment = bad.name;
+    end.proven_current = false;
+    out.unreadable = fmt::format("{} cannot be read ({})", bad.name, reading.words);
+  }
+  PGR_ASSIGN(out.answer, resolver.finish(end));
+  out.backup = backup;
+  out.last = resolver.last_commit();
+  out.walk = walk;
+  return out;
+}
+
+Result<Json> plan_restore(const Order& order, const archive::Repository& repository, Report& report) {
+  const api::PlanOrder& plan = order.plan;
+  std::optional<base::SystemTime> time;
+  if (!plan.target.time.empty()) {
+    PGR_ASSIGN(time, base::parse_time(plan.target.time, "recoveryTarget.targetTime"));
+    base::SystemTime now = base::now();
+    if (*time > now) {
+      return base::fail(base::refused("TargetInFuture", fmt::format("target {} lies in the future: it is {}", base::format_time_micro(*time), base::format_time(now)),
+                                      "leave out targetTime to get the latest state"));
+    }
+  }
+  PGR_ASSIGN(TimelineId timeline, choose_timeline(repository.record(), plan.timeline));
+  auto history = repository.history(timeline);
+  if (!history) {
+    if (history.error().code != base::ErrorCode::kNotFound) return base::fail(history.error());
+    return base::fail(base::refused("UnknownTimeline", fmt::format("the archive has no history of timeline {}", timeline.number()), history.error().message));
+  }
+  PGR_ASSIGN(auto backups, repository.backups());
+  PGR_ASSIGN(BackupChoice choice, choose_backups(backups, *history, plan.backup_id, time));
+  std::optional<Resolved> found;
+  std::optional<base::Error> refusal;
+  for (const BackupRecord& backup : choice.candidates) {
+    auto resolved = resolve(repository, *history, backup, time, !plan.wait_for.empty(), report);
+    if (resolved) {
+      found = *resolved;
+      break;
+    }
+    if (!refusal) refusal = resolved.error();
+    // only an older backup can help, and only against these two
+    if (resolved.error().reason != "TargetBeforeBackup" && resolved.error().reason != "TablespaceInWal") break;
+  }
+  if (!found) return base::fail(*refusal);
+  if (time) PGR_TRY(check_branches(repository, *history, *time, found->answer, found->backup.major_version));
+
+  const auto& a = found->answer;
+  const auto& segments = found->walk.segments;
+  std::uint64_t last_segment = a.stop.end.previous_segment(repository.segment_size());
+  PGR_ASSIGN(Json included, wal_point(a.included));
+  PGR_ASSIGN(Json excluded, wal_point(a.excluded));
+  Json until = {{"lsn", found->walk.end.text()}};
+  if (found->last) until["time"] = base::format_time_micro(found->last->time);
+  Json out = {{"backupID", found->backup.id},
+              {"backupEndLSN", found->backup.end_lsn.text()},
+              {"backupStopTime", base::format_time_micro(found->backup.stop_time)},
+              {"timeline", timeline.number()},
+              {"targetLSN", a.stop.start.text()},
+              {"reachedLSN", a.stop.end.text()},
+              {"included", included},
+              {"walBegin", segments.front().name},
+              {"walEnd", repository.segment_at(*history, Lsn(last_segment * repository.segment_size())).name},
+              {"segments", last_segment - segments.front().number + 1},
+              {"databaseBytes", found->backup.database_bytes},
+              {"dataDirectoryBytes", found->backup.tar_bytes},
+              {"majorVersion", found->backup.major_version},
+              {"archivedUntil", until}};
+  if (a.excluded) out["excluded"] = excluded;
+  if (found->walk.gap && found->walk.missing) out["gap"] = found->walk.missing->name;
+  if (!found->unreadable.empty()) out["unreadable"] = found->unreadable;
+  return out;
+}
+
+Result<Json> plan_cutover(const Order& order, const archive::Repository& repository, Report& report) {
+  TimelineId candidate(static_cast<std::uint32_t>(order.plan.candidate_timeline));
+  PGR_ASSIGN(auto history, repository.history(candidate));
+  if (!history.parent().valid()) {
+    return base::fail(base::refused("NotAFork", fmt::format("timeline {} of {} has no parent: it was not made by a restore", candidate.number(), order.plan.candidate),
+                                    "restore onto that member first"));
+  }
+  report.note("read", fmt::format("counting transactions on timeline {} after {}", history.parent().number(), history.fork().text()));
+  PGR_ASSIGN(auto commits, commits_behind(repository, history.parent(), history.fork(), repository.record().major_version));
+  Json stake = {{"transactions", commits.count}, {"fromLSN", history.fork().text()}, {"toLSN", commits.to.text()}};
+  if (commits.first) stake["since"] = base::format_time_micro(*commits.first);
+  if (commits.last) stake["until"] = base::format_time_micro(*commits.last);
+  return Json{{"forkLSN", history.fork().text()}, {"parentTimeline", history.parent().number()}, {"atStake", stake}};
+}
+
+// What somebody else has already done under the same kind, name and spec; null where nobody has.
+Result<Json> ledger_of_another(const Order& order, const archive::Repository& repository) {
+  PGR_ASSIGN(auto entry, repository.find_action(action_key(order)));
+  if (!entry) return Json();
+  std::string uid = base::text_at(entry->content, {"uid"});
+  if (uid == order.action.uid) return Json();
+  bool done = entry->outcome && base::text_at(*entry->outcome, {"outcome"}) == "Completed";
+  Json ledger = entry->content;
+  if (entry->outcome) ledger["outcome"] = *entry->outcome;
+  return Json{{"alreadyDone", done}, {"alreadyTried", !done}, {"ledger", ledger}};
+}
+
+}  // namespace
+
+Result<Answer> run_plan(const Order& order, Report& report) {
+  PGR_ASSIGN(auto repository, open_repository(order));
+  Json common = {{"alreadyDone", false}, {"alreadyTried", false}, {"freeBytes", free_bytes(order.member && !order.member->mount.empty() ? order.member->mount : order.repository.path)}};
+  if (!repository.record().system_identifiers.empty()) {
+    common["systemIdentifier"] = std::to_string(repository.record().system_identifiers.front());
+  }
+  PGR_ASSIGN(Json another, ledger_of_another(order, repository));
+  if (another.is_object()) {
+    common.update(another);
+    return succeeded(another["alreadyDone"] == true ? "AlreadyDone" : "AlreadyTried",
+                     fmt::format("an action of the same kind, name and spec was {} before, under uid {}",
+                                 another["alreadyDone"] == true ? "completed" : "started", base::text_at(another, {"ledger", "uid"})),
+                     common);
+  }
+  PGR_TRY(wait_for_segments(repository, order.plan, report));
+  Json facts = Json::object();
+  std::string message = "the backup is planned";
+  if (!order.plan.candidate.empty() || order.plan.candidate_timeline != 0) {
+    PGR_ASSIGN(facts, plan_cutover(order, repository, report));
+    message = fmt::format("{} transactions on timeline {} would be left", facts["atStake"]["transactions"].dump(), facts["parentTimeline"].dump());
+  } else if (order.plan.method.empty()) {
+    PGR_ASSIGN(facts, plan_restore(order, repository, report));
+    message = fmt::format("backup {} and WAL on timeline {} up to {}", base::text_at(facts, {"backupID"}), facts["timeline"].dump(),
+                          base::text_at(facts, {"targetLSN"}));
+    if (facts.contains("gap")) message += fmt::format("; segment {} is missing, what lies behind it cannot be restored", base::text_at(facts, {"gap"}));
+  }
+  common.update(facts);
+  // Only what can be done is entered: a refused plan may be repeated.
+  Json entry = {{"uid", order.action.uid}, {"kind", order.action.kind}, {"name", order.action.name}, {"specHash", order.action.spec_hash},
+                {"plannedAt", base::format_time(base::now())}};
+  PGR_ASSIGN(auto published, repository.publish_action(action_key(order), entry));
+  if (base::text_at(published.content, {"uid"}) != order.action.uid) {
+    common["alreadyTried"] = true;
+    common["ledger"] = published.content;
+    return succeeded("AlreadyTried", "an action of the same kind, name and spec was started at the same time", common);
+  }
+  return succeeded("Planned", message, common);
+}
+
+}  // namespace pgrunbook::agent
