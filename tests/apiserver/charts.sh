@@ -101,7 +101,7 @@ t "charts: a policy for other pods closes no member" auto '{"matchLabels": {"nam
 
 for right in "get secret/postgresql" "get secret/pgrunbook-roles" "patch secret/pgrunbook-roles" "patch deployments" "create jobs" "delete jobs" \
   "patch services" "patch postgresrestores --subresource=status" "update failovers --subresource=finalizers" "get pods --subresource=log" \
-  "create leases.coordination.k8s.io" "create events" "list networkpolicies.networking.k8s.io" "list resourcequotas" "list limitranges"; do
+  "create leases.coordination.k8s.io" "create events" "list events" "list networkpolicies.networking.k8s.io" "list resourcequotas" "list limitranges"; do
   # shellcheck disable=SC2086
   t "operator: may $right" may "$OPERATOR" $right
 done

@@ -17,7 +17,7 @@ action() { # phase step progress message; more fields on stdin as JSON
 }
 BACKUP='{"backupID": "20261120T150405Z-1a2b3c4d", "location": "basebackup/20261120T150405Z-1a2b3c4d", "beginLSN": "0/2000028", "endLSN": "0/2000100",
   "beginWAL": "000000010000000000000002", "endWAL": "000000010000000000000002", "timeline": 1, "systemIdentifier": "7574883322117734912",
-  "majorVersion": 15, "databaseBytes": 45088768, "storedBytes": 6291456, "size": "6.0 MiB", "duration": "1 h 12 min", "configurationFiles": ["/opt/app-root/src/postgresql-cfg/archive.conf"],
+  "majorVersion": 15, "databaseBytes": 45088768, "storedBytes": 6291456, "stopTime": "2026-11-20T15:04:09.000001Z", "size": "6.0 MiB", "duration": "1 h 12 min", "configurationFiles": ["/opt/app-root/src/postgresql-cfg/archive.conf"],
   "verified": "972 files against the manifest"}'
 RESTORE='{"backupID": "20261120T150405Z-1a2b3c4d", "target": {"asked": "2026-11-20T15:00:00Z", "lsn": "0/3000148", "timeline": 1, "included": {"xid": 741, "time": "2026-11-20T14:59:59.9Z", "lsn": "0/3000148"}, "excluded": null},
   "reached": {"lsn": "0/3000170", "timeline": 2, "systemIdentifier": "7574883322117734912"}, "verified": "1 query of 1", "verification": {"queries": [{"sql": "select 1", "expect": "1", "got": "1"}], "counts": {"credit_trade": 5}},
@@ -27,7 +27,7 @@ FAILOVER='{"from": "postgresql", "to": "postgresql-standby", "fence": {"proof": 
 TOPOLOGY='{"primary": "postgresql-standby", "message": "recoverable to any moment since 2026-11-20T15:04:05Z", "observedGeneration": 1,
   "members": [{"name": "postgresql", "role": "Fenced", "ready": false, "more": {"a": 1}}, {"name": "postgresql-standby", "role": "Primary", "ready": true, "version": "15.14", "systemIdentifier": "7574883322117734912", "timeline": 2, "lsn": "0/3001000"}],
   "restorableWindow": {"earliest": "2026-11-20T15:04:05Z", "latest": "2026-11-20T16:04:05Z", "latestLSN": "0/3001000", "timeline": 2, "contiguous": true, "proven": true, "observedTime": "2026-11-20T16:04:06Z", "gaps": []},
-  "archiver": {"lastArchived": "000000010000000000000002", "failedCount": 0}, "lastBackup": {"name": "tfrs-1", "backupID": "20261120T150405Z-1a2b3c4d", "time": "2026-11-20T15:04:05Z"},
+  "archiver": {"lastArchived": "000000010000000000000002", "failedCount": 0}, "lastBackup": {"name": "tfrs-1", "id": "20261120T150405Z-1a2b3c4d", "time": "2026-11-20T15:04:05Z"},
   "timelines": [{"timeline": 1, "state": "abandoned"}, {"timeline": 2, "state": "live", "parent": 1, "forkLSN": "0/3000170"}],
   "setup": {"phase": "Completed", "message": "x", "plan": null, "operation": {"format": 1, "log": []}},
   "conditions": [{"type": "ContinuousArchiving", "status": "True", "reason": "Because", "message": "x", "observedGeneration": 1, "lastTransitionTime": "2026-11-20T15:00:00Z"}]}'

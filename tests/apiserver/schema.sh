@@ -62,7 +62,7 @@ for file in manifests/examples/*.yaml; do
   t "schema: $file is accepted" accepted "$file"
 done
 t "explain: topology, which is not about zones" explains postgrestopology 'what stands where'
-t "explain: how far setup may go" explains pgt.spec.archive.wal.setup 'it shows the exact statements in status and changes nothing'
+t "explain: how far setup may go" explains pgt.spec.archive.wal.setup 'it says in status what it would do and changes nothing'
 t "explain: method Base" explains pgb.spec.method 'over the replication protocol'
 t "explain: a time has a zone" explains pgr.spec.recoveryTarget.targetTime 'A time by RFC 3339 with its zone'
 t "explain: mode" explains pgr.spec.mode 'make the plan, show it, complete'
