@@ -347,7 +347,11 @@ Flow cutover_flow(Action& action, const api::FailoverSpec& spec) {
     Step stop;
     stop.planned = {"stop-primary", api::StepKind::kConvergent, fmt::format("stop {} cleanly: checkpoint, archive its WAL, end sessions, scale to 0", from)};
     stop.run = [from](Action& x) { return stop_member(x, "stop-primary", from, Login::kRole); };
-    stop.revert = [from, replicas](Action& x) { return start_member(x, from, replicas); };
+    // The fence Job first: it would take the clean stop that it waits for as its sign.
+    stop.revert = [from, replicas](Action& x) {
+      StepResult lifted = unfence(x);
+      return lifted.kind == StepResult::Kind::kDone ? start_member(x, from, replicas) : lifted;
+    };
     steps.push_back(stop);
     Step fenced;
     fenced.planned = {"fence", api::StepKind::kIrreversible,

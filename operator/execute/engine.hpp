@@ -11,6 +11,8 @@
 
 #include "execute/world.hpp"
 
+
+
 namespace pgrunbook::execute {
 
 struct Flow {

@@ -193,6 +193,10 @@ StepResult start_member(Action& a, const std::string& name, int replicas) {
   const plan::MemberView* m = scene->member(name);
   if (m == nullptr) return StepResult::failed(base::refused("NoMember", "member " + name + " is no longer in the topology"));
   if (m->replicas != replicas) {
+    // A replica set does not count a terminating pod: scaled up now, two servers would open one data directory.
+    if (m->replicas == 0 && !m->pods.empty()) {
+      return StepResult::waiting(fmt::format("waiting for the former pod of {} to end", name), milliseconds(200));
+    }
     if (auto r = scale(a.world, m->workload, replicas, Json()); !r) return StepResult::of(r.error());
     return StepResult::waiting(fmt::format("scaled {} to {}", name, replicas), milliseconds(500));
   }

@@ -125,7 +125,10 @@ StepResult plan_restore(Action& a, const api::RestoreSpec& spec) {
                   {"world", in["world"]}, {"spec", api::spec_hash(at(a.object, {"spec"}))}};
   a.status.plan = {{"digest", plan_digest(a.meta.uid, covered)}, {"facts", facts}};
   a.status.extra["backupID"] = at(p, {"backupID"});
-  a.status.extra["target"] = {{"time", spec.target_time.empty() ? "latest" : spec.target_time}, {"lsn", at(p, {"targetLSN"})}};
+  a.status.extra["target"] = {{"asked", spec.target_time.empty() ? "latest" : spec.target_time},
+                              {"lsn", at(p, {"targetLSN"})},
+                              {"included", at(p, {"included"})},
+                              {"excluded", at(p, {"excluded"})}};
   return StepResult::done();
 }
 

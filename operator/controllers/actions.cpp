@@ -1,0 +1,142 @@
+#include "controllers/actions.hpp"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "runtime/log.hpp"
+
+namespace pgrunbook::controllers {
+
+using base::ErrorCode;
+using base::Json;
+using base::Result;
+using base::text_at;
+using execute::Action;
+using execute::World;
+
+namespace {
+
+// null means absent: CRD schemas refuse null for most fields.
+Json without_nulls(const Json& value) {
+  if (value.is_object()) {
+    Json out = Json::object();
+    for (const auto& [key, item] : value.items()) {
+      if (!item.is_null()) out[key] = without_nulls(item);
+    }
+    return out;
+  }
+  if (value.is_array()) {
+    Json out = Json::array();
+    for (const Json& item : value) out.push_back(without_nulls(item));
+    return out;
+  }
+  return value;
+}
+
+// Our finalizer is there exactly while something may have to be put back.
+Result<> keep_finalizer(Action& a, bool wanted) {
+  auto& list = a.meta.finalizers;
+  bool has = std::find(list.begin(), list.end(), api::kFinalizer) != list.end();
+  if (has == wanted || (wanted && a.meta.deleting)) return {};
+  std::vector<std::string> next = list;
+  if (wanted) {
+    next.emplace_back(api::kFinalizer);
+  } else {
+    next.erase(std::remove(next.begin(), next.end(), api::kFinalizer), next.end());
+  }
+  Json patch = {{"metadata", {{"resourceVersion", a.meta.resource_version}, {"finalizers", next}}}};
+  auto patched = a.world.api.patch(a.resource, a.meta.namespace_name, a.meta.name, kube::PatchType::kMerge, patch, "", World::soon());
+  if (!patched) {
+    if (!wanted && patched.error().code == ErrorCode::kNotFound) return {};
+    return base::fail(patched.error().in("set the finalizer"));
+  }
+  a.object = *patched;
+  a.meta = api::meta_of(a.object);
+  return {};
+}
+
+Result<execute::Flow> flow_of(Action& a) {
+  const Json& spec = base::at(a.object, {"spec"});
+  if (a.kind == "PostgresBackup") {
+    PGR_ASSIGN(api::BackupSpec s, api::backup_spec(spec));
+    execute::Flow flow = execute::backup_flow(a, s);
+    flow.cancel = a.meta.deleting;
+    return flow;
+  }
+  if (a.kind == "PostgresRestore") {
+    PGR_ASSIGN(api::RestoreSpec s, api::restore_spec(spec));
+    return execute::restore_flow(a, s);
+  }
+  PGR_ASSIGN(api::FailoverSpec s, api::failover_spec(spec));
+  return execute::cutover_flow(a, s);
+}
+
+}  // namespace
+
+Result<Json> write_status(kube::Api& api, const kube::Resource& resource, const Json& object, const Json& status) {
+  Json patch = Json::array({{{"op", "test"}, {"path", "/metadata/resourceVersion"}, {"value", text_at(object, {"metadata", "resourceVersion"})}},
+                            {{"op", "add"}, {"path", "/status"}, {"value", without_nulls(status)}}});
+  return api.patch(resource, text_at(object, {"metadata", "namespace"}), text_at(object, {"metadata", "name"}), kube::PatchType::kJson, patch,
+                   "status", World::soon());
+}
+
+runtime::Outcome drive(Action& action, const execute::Flow& flow, std::stop_token stop) {
+  while (!stop.stop_requested()) {
+    api::Phase before = action.status.phase;
+    std::string step = action.status.step;
+    auto again = execute::advance(action, flow);
+    if (action.status.phase != before || action.status.step != step) {
+      runtime::log_info("action", action.status.message, {{"phase", std::string(api::to_string(action.status.phase))}, {"step", action.status.step}});
+    }
+    if (!again) return again.error();
+    if (!*again) return runtime::Done{};
+    if (**again > std::chrono::milliseconds(0)) return runtime::After{**again};
+  }
+  return runtime::After{std::chrono::milliseconds(100)};
+}
+
+runtime::Outcome reconcile_action(World& world, const kube::Resource& resource, const runtime::Key& key, std::stop_token stop) {
+  auto object = world.api.get(resource, key.ns, key.name, World::soon());
+  if (!object) {
+    if (object.error().code == ErrorCode::kNotFound) return runtime::Done{};
+    return object.error();
+  }
+  Action a{world, resource, *object, api::meta_of(*object), api::status_of(*object), resource.kind, {}};
+  a.save = [](Action& action) -> Result<> {
+    PGR_ASSIGN(Json written, write_status(action.world.api, action.resource, action.object, api::to_json(action.status)));
+    action.object = std::move(written);
+    action.meta = api::meta_of(action.object);
+    return {};
+  };
+  bool over = api::terminal(a.status.phase);
+  if (over) {
+    if (auto r = keep_finalizer(a, false); !r) return r.error();
+    return runtime::Done{};
+  }
+  auto flow = flow_of(a);
+  if (!flow) {
+    // Not understood: never guessed at. It stays Blocked until the object or the operator changes.
+    Json before = api::to_json(a.status);
+    a.status.phase = api::Phase::kBlocked;
+    a.status.reason = flow.error().reason_or_code();
+    a.status.message = flow.error().text();
+    a.status.set_conditions(a.meta.generation, base::format_time(base::now()));
+    if (api::to_json(a.status) != before) {
+      if (auto saved = a.save(a); !saved) return saved.error();
+    }
+    return runtime::Terminal{flow.error()};
+  }
+  // From the first step on something may have to be put back. A backup changes nothing that would.
+  bool acting = a.kind != "PostgresBackup" && !a.status.plan.is_null() && a.status.phase != api::Phase::kAwaitingApproval;
+  if (acting) {
+    if (auto r = keep_finalizer(a, true); !r) return r.error();
+  }
+  runtime::Outcome outcome = drive(a, *flow, stop);
+  if (api::terminal(a.status.phase)) {
+    if (auto r = keep_finalizer(a, false); !r) return r.error();
+  }
+  return outcome;
+}
+
+}  // namespace pgrunbook::controllers

@@ -1,0 +1,150 @@
+#include "controllers/run.hpp"
+
+#include <cstdio>
+
+#include <fmt/format.h>
+
+#include "base/hash.hpp"
+#include "controllers/actions.hpp"
+#include "controllers/topology.hpp"
+#include "kube/events.hpp"
+#include "runtime/controller.hpp"
+#include "runtime/informer.hpp"
+#include "runtime/log.hpp"
+#include "runtime/manager.hpp"
+
+namespace pgrunbook::controllers {
+
+using base::Json;
+using runtime::Controller;
+using runtime::Informer;
+using runtime::Key;
+
+namespace {
+
+// "stop-primary" -> "StopPrimary": the reason of an Event, so that each step has its own.
+std::string camel(std::string_view text) {
+  std::string out;
+  bool up = true;
+  for (char c : text) {
+    if (c == '-' || c == ' ') {
+      up = true;
+    } else {
+      out += up ? static_cast<char>(std::toupper(static_cast<unsigned char>(c))) : c;
+      up = false;
+    }
+  }
+  return out;
+}
+
+}  // namespace
+
+int run_controller(const RunOptions& options) {
+  runtime::init_logging(options.log_level);
+  runtime::Signals signals;
+  auto config = options.kubeconfig.empty() ? kube::Config::in_cluster() : kube::Config::from_kubeconfig(options.kubeconfig);
+  if (!config) {
+    std::fprintf(stderr, "pgrunbook: %s\n", config.error().text().c_str());
+    return 1;
+  }
+  std::string ns = options.namespace_name.empty() ? config->namespace_name : options.namespace_name;
+  if (ns.empty()) {
+    std::fprintf(stderr, "pgrunbook: no namespace. HINT: set PGRUNBOOK_NAMESPACE\n");
+    return 1;
+  }
+  std::unique_ptr<kube::Api> api = kube::connect(*config);
+  execute::Terminations terminations;
+  kube::EventRecorder recorder(*api, options.pod_name);
+
+  execute::World world{*api,
+                       ns,
+                       options.agent_image,
+                       options.version,
+                       Json{{"app.kubernetes.io/name", "pgrunbook"}},
+                       terminations,
+                       [](const sql::Target& t, base::Deadline d) { return sql::Connection::open(t, d); },
+                       [&](const Json& object, std::string_view type, std::string_view reason, std::string_view message) {
+                         recorder.emit(object, type == "Warning" ? kube::EventRecorder::Type::kWarning : kube::EventRecorder::Type::kNormal,
+                                       camel(reason), std::string(message));
+                       },
+                       signals.stop_token()};
+  if (!options.pod_name.empty()) {
+    auto pod = api->get(kube::kinds::kPod, ns, options.pod_name, execute::World::soon());
+    if (pod && base::at(*pod, {"metadata", "labels"}).is_object()) world.own_labels = base::at(*pod, {"metadata", "labels"});
+    // What a controller adds is not what a policy would select by.
+    world.own_labels.erase("pod-template-hash");
+  }
+
+  runtime::Manager::Options manager_options;
+  manager_options.health_port = static_cast<std::uint16_t>(options.health_port);
+  if (options.leader_election) {
+    kube::LeaseOptions lease;
+    lease.ns = ns;
+    lease.name = "pgrunbook";
+    lease.holder = (options.pod_name.empty() ? "pgrunbook" : options.pod_name) + "-" + base::random_hex(4);
+    manager_options.leader = lease;
+  }
+  runtime::Manager manager(*api, manager_options);
+  manager.metrics().describe("pgrunbook_continuous_archiving", runtime::Metrics::Type::kGauge, "1 where the primary's WAL reaches the archive");
+  manager.metrics().describe("pgrunbook_wal_ready_files", runtime::Metrics::Type::kGauge, "Finished WAL segments that wait for the archive");
+
+  Informer pods(*api, kube::kinds::kPod, ns);
+  pods.on_change([&](const runtime::Change& change) { terminations.observe(change.object()); });
+  Informer jobs(*api, kube::kinds::kJob, ns);
+  Informer topologies(*api, kube::kinds::kTopology, ns);
+  Informer services(*api, kube::kinds::kService, ns);
+  Informer backups(*api, kube::kinds::kBackup, ns), restores(*api, kube::kinds::kRestore, ns), failovers(*api, kube::kinds::kFailover, ns);
+
+  Controller::Options workers;
+  workers.workers = 2;
+  workers.metrics = &manager.metrics();
+  auto action = [&](const kube::Resource& kind) {
+    return [&world, &kind](const Key& key, std::stop_token stop) { return reconcile_action(world, kind, key, stop); };
+  };
+  Controller backup("backup", action(kube::kinds::kBackup), workers);
+  Controller restore("restore", action(kube::kinds::kRestore), workers);
+  Controller failover("failover", action(kube::kinds::kFailover), workers);
+  Controller topology(
+      "topology",
+      [&](const Key& key, std::stop_token stop) { return reconcile_topology(world, manager.metrics(), key, stop); }, workers);
+  // A change of the object itself, and of the pods of its Jobs: a result is seen the moment the kubelet reports it.
+  backup.watch(backups, runtime::mappers::self());
+  restore.watch(restores, runtime::mappers::self());
+  failover.watch(failovers, runtime::mappers::self());
+  topology.watch(topologies, runtime::mappers::self());
+  auto of_action = [&](const Informer& objects) -> runtime::Mapper {
+    return [&objects](const Json& pod) -> std::vector<Key> {
+      std::string uid = base::text_at(pod, {"metadata", "labels", api::kLabelActionUid});
+      if (uid.empty()) return {};
+      std::vector<Key> keys;
+      for (const auto& object : objects.store().list([&](const Json& o) { return base::text_at(o, {"metadata", "uid"}) == uid; })) {
+        keys.push_back(Key::of(*object));
+      }
+      return keys;
+    };
+  };
+  backup.watch(pods, of_action(backups));
+  restore.watch(pods, of_action(restores));
+  failover.watch(pods, of_action(failovers));
+  topology.watch(pods, of_action(topologies));
+  // Any change of a Service or workload's pods may concern a topology; there are few.
+  auto every_topology = [&](const Json&) {
+    std::vector<Key> keys;
+    for (const auto& object : topologies.store().list()) keys.push_back(Key::of(*object));
+    return keys;
+  };
+  topology.watch(services, every_topology);
+  manager.add(backup);
+  manager.add(restore);
+  manager.add(failover);
+  manager.add(topology);
+  runtime::log_info("controller", fmt::format("pgrunbook {} works in namespace {}", options.version, ns));
+  auto ended = manager.run(signals.stop_token());
+  if (!ended) {
+    runtime::log_error("controller", ended.error().text());
+    return 1;
+  }
+  return 0;
+}
+
+}  // namespace pgrunbook::controllers
