@@ -7,7 +7,7 @@ ARG FROM=build
 
 FROM ${BASE} AS build
 RUN apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends g++ cmake ninja-build \
-    nlohmann-json3-dev libfmt-dev libspdlog-dev libyaml-cpp-dev libcpprest-dev libssl-dev libpq-dev libtl-expected-dev \
+    nlohmann-json3-dev libfmt-dev libspdlog-dev libyaml-cpp-dev libcpprest-dev libssl-dev libpq-dev libexpected-dev \
     libzstd-dev libcli11-dev
 WORKDIR /src
 COPY CMakeLists.txt CMakePresets.json ./
