@@ -122,7 +122,7 @@ Json build_job(const JobRequest& q) {
   Json agent = {{"name", "agent"},
                 {"image", q.agent_image},
                 {"imagePullPolicy", "IfNotPresent"},
-                {"command", {"/usr/local/bin/pgrunbook-agent", "install", "/pgrunbook"}},
+                {"command", {"/usr/local/bin/pgrunbook-agent", "install", "/pgrunbook/pgrunbook-agent"}},
                 {"securityContext", restricted()},
                 {"resources", kSmall},
                 {"volumeMounts", Json::array({{{"name", "pgrunbook-agent"}, {"mountPath", "/pgrunbook"}}})}};
