@@ -1,0 +1,184 @@
+#include "agent/target.hpp"
+
+#include <random>
+
+#include <gtest/gtest.h>
+
+namespace pgrunbook::agent {
+namespace {
+
+using postgres::Lsn;
+using postgres::WalRecord;
+using postgres::WalRecordKind;
+
+base::SystemTime at(int seconds) { return base::SystemTime(std::chrono::seconds(1'800'000'000 + seconds)); }
+
+WalRecord record(WalRecordKind kind, std::uint64_t lsn, int seconds = 0, std::uint32_t xid = 0) {
+  WalRecord r;
+  r.kind = kind;
+  r.start = Lsn(lsn);
+  r.end = Lsn(lsn + 0x40);
+  r.time = at(seconds);
+  r.xid = xid;
+  return r;
+}
+WalRecord commit(std::uint64_t lsn, int seconds, std::uint32_t xid = 7) { return record(WalRecordKind::kCommit, lsn, seconds, xid); }
+WalRecord abort_(std::uint64_t lsn, int seconds) { return record(WalRecordKind::kAbort, lsn, seconds); }
+WalRecord backup_end() {
+  WalRecord r = record(WalRecordKind::kBackupEnd, 0x1F00);
+  r.backup_start = Lsn(0x1000);
+  return r;
+}
+TargetQuestion question(std::optional<int> seconds) {
+  TargetQuestion q;
+  if (seconds) q.time = at(*seconds);
+  q.backup_id = "b1";
+  q.backup_start = Lsn(0x1000);
+  q.backup_end = Lsn(0x1F40);
+  q.backup_stop = at(10);
+  return q;
+}
+
+TEST(Target, StopsBeforeTheFirstCommitThatIsLaterInWalOrder) {
+  auto a = resolve_target(question(30), {commit(0x1100, 5), backup_end(), commit(0x2000, 20, 1), commit(0x3000, 31, 2), commit(0x4000, 25, 3)}, {});
+  ASSERT_TRUE(a) << a.error().text();
+  EXPECT_EQ(a->stop.start, Lsn(0x2000));
+  EXPECT_EQ(a->stop.end, Lsn(0x2040));
+  EXPECT_EQ(a->included->xid, 1U);
+  EXPECT_EQ(a->excluded->xid, 2U);  // xid 3 committed earlier by the clock, but behind it in WAL: not included
+}
+
+TEST(Target, AnAbortStopsToo) {
+  auto a = resolve_target(question(30), {backup_end(), commit(0x2000, 20), abort_(0x3000, 31), commit(0x4000, 29)}, {});
+  ASSERT_TRUE(a);
+  EXPECT_EQ(a->stop.start, Lsn(0x2000));
+  EXPECT_EQ(a->excluded->kind, WalRecordKind::kAbort);
+}
+
+TEST(Target, ExactlyAtTheTimeIsIncluded) {
+  auto a = resolve_target(question(30), {backup_end(), commit(0x2000, 30), commit(0x3000, 30), commit(0x4000, 31)}, {});
+  ASSERT_TRUE(a);
+  EXPECT_EQ(a->stop.start, Lsn(0x3000));
+}
+
+TEST(Target, APreparedTransactionBehindTheLastCommitComesBack) {
+  auto a = resolve_target(question(30), {backup_end(), commit(0x2000, 20), record(WalRecordKind::kPrepare, 0x2800, 25), commit(0x4000, 31)}, {});
+  ASSERT_TRUE(a);
+  EXPECT_EQ(a->stop.start, Lsn(0x2800));
+  EXPECT_EQ(a->included->start, Lsn(0x2000));
+}
+
+TEST(Target, NothingCommittedSinceTheBackupMeansItsConsistentPoint) {
+  auto a = resolve_target(question(15), {commit(0x1100, 5), backup_end(), commit(0x2000, 20)}, {});
+  ASSERT_TRUE(a);
+  EXPECT_EQ(a->stop.start, Lsn(0x1F00));
+  EXPECT_EQ(a->stop.end, Lsn(0x1F40));
+}
+
+TEST(Target, BeforeTheBackupIsRefusedEvenIfItsClockSaysOtherwise) {
+  auto a = resolve_target(question(4), {commit(0x1100, 5), backup_end(), commit(0x2000, 20)}, {});
+  ASSERT_FALSE(a);
+  EXPECT_EQ(a.error().reason, "TargetBeforeBackup");
+  EXPECT_EQ(a.error().text(),
+            "target 2027-01-15T08:00:04.000000Z lies before the end of backup b1: PostgreSQL would silently give a later state. HINT: the earliest "
+            "possible targetTime with this backup is 2027-01-15T08:00:10.000000Z; or name an older backup");
+}
+
+TEST(Target, BehindTheLastCommitNeedsProof) {
+  std::vector<WalRecord> records{backup_end(), commit(0x2000, 20)};
+  auto refused = resolve_target(question(30), records, {});
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().reason, "TargetAfterArchive");
+  EXPECT_EQ(refused.error().text(),
+            "target 2027-01-15T08:00:30.000000Z lies after the last transaction in the archive. HINT: the latest possible targetTime is "
+            "2027-01-15T08:00:20.000000Z; or leave out targetTime to get the latest state");
+  WalEnd proven;
+  proven.proven_current = true;
+  auto a = resolve_target(question(30), records, proven);
+  ASSERT_TRUE(a);
+  EXPECT_EQ(a->stop.start, Lsn(0x2000));
+  EXPECT_FALSE(a->excluded);
+}
+
+TEST(Target, BehindAGapIsRefusedAndNamesTheSegment) {
+  WalEnd gap;
+  gap.missing_segment = "000000010000000000000005";
+  gap.proven_current = true;
+  auto a = resolve_target(question(30), {backup_end(), commit(0x2000, 20)}, gap);
+  ASSERT_FALSE(a);
+  EXPECT_EQ(a.error().reason, "WalGap");
+  EXPECT_NE(a.error().message.find("000000010000000000000005"), std::string::npos);
+  EXPECT_TRUE(resolve_target(question({}), {backup_end(), commit(0x2000, 20)}, gap));   // latest = latest in contiguous WAL
+  EXPECT_TRUE(resolve_target(question(19), {backup_end(), commit(0x2000, 20)}, gap));   // before the gap
+}
+
+TEST(Target, ABackupWithoutItsWalIsRefused) {
+  WalEnd gap;
+  gap.missing_segment = "000000010000000000000002";
+  auto a = resolve_target(question({}), {commit(0x1100, 5)}, gap);
+  ASSERT_FALSE(a);
+  EXPECT_EQ(a.error().reason, "WalGap");
+}
+
+TEST(Target, MinimalWalEndsTheWindow) {
+  WalRecord change = record(WalRecordKind::kParameterChange, 0x2800);
+  change.settings["wal_level"] = "minimal";
+  auto a = resolve_target(question({}), {backup_end(), commit(0x2000, 20), change, commit(0x3000, 40)}, {});
+  ASSERT_FALSE(a);
+  EXPECT_EQ(a.error().reason, "WalLevelMinimal");
+  EXPECT_NE(a.error().hint.find("08:00:20"), std::string::npos);
+  auto before = resolve_target(question(19), {backup_end(), commit(0x2000, 20), change}, {});
+  EXPECT_TRUE(before);  // the stop comes before it
+}
+
+TEST(Target, ATablespaceMadeBeforeTheTargetIsRefused) {
+  WalRecord ts = record(WalRecordKind::kTablespaceCreate, 0x2800);
+  ts.path = "/data/ts";
+  auto a = resolve_target(question({}), {backup_end(), commit(0x2000, 20), ts, commit(0x3000, 40)}, {});
+  ASSERT_FALSE(a);
+  EXPECT_EQ(a.error().reason, "TablespaceInWal");
+}
+
+// PostgreSQL's loop in its own words (xlogrecovery.c, recoveryStopsBefore), against 20,000 random histories whose clocks jump.
+TEST(Target, FollowsPostgresRuleForClocksThatJump) {
+  std::mt19937 random(4711);
+  for (int run = 0; run < 20000; ++run) {
+    std::vector<WalRecord> records{backup_end()};
+    int clock = 20;
+    std::size_t count = random() % 12;
+    for (std::size_t i = 0; i < count; ++i) {
+      clock += static_cast<int>(random() % 9) - 3;
+      std::uint64_t lsn = 0x2000 + 0x100 * i;
+      int jitter = static_cast<int>(random() % 5) - 2;
+      records.push_back(random() % 4 == 0 ? abort_(lsn, clock + jitter) : commit(lsn, clock + jitter, static_cast<std::uint32_t>(i + 1)));
+    }
+    int target = 18 + static_cast<int>(random() % 25);
+    WalEnd proven;
+    proven.proven_current = true;
+    auto a = resolve_target(question(target), records, proven);
+    ASSERT_TRUE(a) << a.error().text();
+
+    std::vector<std::uint32_t> expected;  // xids PostgreSQL replays
+    std::optional<Lsn> stopped_before;
+    for (const WalRecord& r : records) {
+      if (r.kind != WalRecordKind::kCommit && r.kind != WalRecordKind::kAbort) continue;
+      if (r.time > at(target)) {
+        stopped_before = r.start;
+        break;
+      }
+      if (r.kind == WalRecordKind::kCommit) expected.push_back(r.xid);
+    }
+    std::vector<std::uint32_t> ours;  // recovery_target_lsn, inclusive: every record that starts at or before it
+    for (const WalRecord& r : records) {
+      if (r.kind == WalRecordKind::kCommit && r.start <= a->stop.start) ours.push_back(r.xid);
+    }
+    ASSERT_EQ(ours, expected) << "run " << run;
+    ASSERT_EQ(a->excluded.has_value(), stopped_before.has_value());
+    if (stopped_before) {
+      ASSERT_LT(a->stop.start, *stopped_before);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace pgrunbook::agent
