@@ -32,16 +32,19 @@ prepare_cluster() {
 }
 release_cluster() { [ -z "$started_cluster" ] || tests/cluster down --keep-images; }
 
-# Compiles (release) and puts the repository's image on the nodes.
+# PGRUNBOOK_TEST_PRESET: what the image is made of.
+preset=${PGRUNBOOK_TEST_PRESET:-release}
+
+# Compiles and puts the repository's image on the nodes.
 prepare_image() {
   install_build_packages
-  cmake --preset release -DPGRUNBOOK_TESTS=OFF >/dev/null
-  cmake --build --preset release --target pgrunbook pgrunbook-agent >build/release/log || { tail -n 40 build/release/log; fail "the release build failed"; }
+  cmake --preset "$preset" >/dev/null
+  cmake --build --preset "$preset" --target pgrunbook pgrunbook-agent >"build/$preset/log" || { tail -n 40 "build/$preset/log"; fail "the $preset build failed"; }
   if [ -n "${PGRUNBOOK_TEST_REGISTRY:-}" ]; then
-    buildah bud --build-arg FROM=prebuilt -t "$PGRUNBOOK_TEST_REGISTRY/$IMAGE" . && buildah push "$PGRUNBOOK_TEST_REGISTRY/$IMAGE"
+    buildah bud --build-arg FROM=prebuilt --build-arg BINARIES="build/$preset/operator" -t "$PGRUNBOOK_TEST_REGISTRY/$IMAGE" . && buildah push "$PGRUNBOOK_TEST_REGISTRY/$IMAGE"
     return
   fi
-  tests/cluster load-image "$(tests/cluster build-image "$IMAGE" . Dockerfile --build-arg FROM=prebuilt | tail -n 1)"
+  tests/cluster load-image "$(tests/cluster build-image "$IMAGE" . Dockerfile --build-arg FROM=prebuilt --build-arg BINARIES="build/$preset/operator" | tail -n 1)"
 }
 
 helm_() { if [ -n "${PGRUNBOOK_TEST_KUBECONFIG:-}" ]; then helm "$@"; else tests/cluster helm "$@"; fi; }
