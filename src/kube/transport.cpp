@@ -18,8 +18,11 @@ Fault classify(int code, std::string_view message) {
     return Fault::kResolve;
   }
   if (message.starts_with("Failed to connect")) return Fault::kConnect;
-  // OpenSSL's packed errors start far above errno: library number in the bits from 23 on.
-  if (message.starts_with("Error in SSL handshake")) return code >= 1 << 20 ? Fault::kTls : Fault::kConnect;
+  // OpenSSL's packed errors start far above errno: library number in the bits from 23 on, reason below. Reason 294 is
+  // SSL_R_UNEXPECTED_EOF_WHILE_READING: cut off, not refused.
+  if (message.starts_with("Error in SSL handshake")) {
+    return code >= 1 << 20 && (code & 0x7FFFFF) != 294 ? Fault::kTls : Fault::kConnect;
+  }
   if (message.starts_with("Failed to write request")) return Fault::kWrite;
   return Fault::kRead;
 }

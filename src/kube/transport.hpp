@@ -63,7 +63,11 @@ class Transport {
                                                        std::chrono::milliseconds idle, std::stop_token stop) = 0;
 };
 
-[[nodiscard]] std::shared_ptr<Transport> make_cpprest_transport(const Config& config);
+// A number a test makes smaller.
+struct TransportOptions {
+  std::chrono::milliseconds unary_idle = std::chrono::seconds(60);  // longest silence of send(), besides its deadline
+};
+[[nodiscard]] std::shared_ptr<Transport> make_cpprest_transport(const Config& config, TransportOptions options = {});
 
 // What an exception of the HTTP library means. It carries a number of mixed categories, relabelled as errno, and one
 // of a handful of fixed texts; only 110 and 125 can be trusted as numbers.

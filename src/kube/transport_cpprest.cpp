@@ -36,7 +36,6 @@ using web::http::http_response;
 using web::http::client::http_client;
 using web::http::client::http_client_config;
 
-constexpr auto kUnaryIdle = std::chrono::seconds(60);    // per leg; the deadline is the limit that counts
 constexpr auto kAbandonAfter = std::chrono::seconds(1);  // from cancelling a task to giving it up
 constexpr std::size_t kUnread = std::size_t{32} << 20;   // bytes of a stream that came and were not yet handed out
 constexpr std::size_t kRefusal = std::size_t{1} << 20;   // body of a stream that was refused
@@ -101,8 +100,8 @@ std::optional<std::chrono::milliseconds> retry_after(const http_response& respon
 
 class CpprestTransport final : public Transport {
  public:
-  explicit CpprestTransport(Config config)
-      : config_(std::move(config)), token_(config_.token_file, config_.token), server_(check_server(config_.server)) {
+  CpprestTransport(Config config, TransportOptions options)
+      : config_(std::move(config)), options_(options), token_(config_.token_file, config_.token), server_(check_server(config_.server)) {
     start_library();
   }
 
@@ -144,19 +143,19 @@ class CpprestTransport final : public Transport {
   };
 
   Client make_client(std::chrono::milliseconds idle) const {
-    http_client_config options;
-    options.set_timeout(idle);
-    options.set_max_redirects(0);
-    options.set_validate_certificates(true);
-    options.set_ssl_context_callback([config = config_](boost::asio::ssl::context& c) { set_up_tls(config, c); });
-    return std::make_shared<http_client>(web::uri(config_.server), options);
+    http_client_config settings;
+    settings.set_timeout(idle);
+    settings.set_max_redirects(0);
+    settings.set_validate_certificates(true);
+    settings.set_ssl_context_callback([config = config_](boost::asio::ssl::context& c) { set_up_tls(config, c); });
+    return std::make_shared<http_client>(web::uri(config_.server), settings);
   }
 
   // The client whose connections GETs share. `stale`: the one that just failed, to be replaced.
   Client pooled(const Client& stale = nullptr) {
     std::lock_guard lock(mutex_);
     reap_locked();
-    if (!pooled_ || (stale && pooled_ == stale)) pooled_ = make_client(kUnaryIdle);
+    if (!pooled_ || (stale && pooled_ == stale)) pooled_ = make_client(options_.unary_idle);
     return pooled_;
   }
 
@@ -254,7 +253,7 @@ class CpprestTransport final : public Transport {
   base::Result<Response> send_with(const Request& r, const std::string& token, base::Deadline deadline,
                                    const std::stop_token& stop) {
     const bool write = r.method != "GET";
-    Client client = write ? make_client(kUnaryIdle) : pooled();
+    Client client = write ? make_client(options_.unary_idle) : pooled();
     for (bool again = false;; again = true) {
       auto progress = std::make_shared<Progress>();
       progress->begun = write && r.body.empty();
@@ -264,7 +263,7 @@ class CpprestTransport final : public Transport {
       // kWrite: not all of it left, so nothing of it was processed.
       bool safe = broken.fault == Fault::kWrite || (!write && broken.fault == Fault::kRead);
       if (safe && !again && !deadline.passed() && !stop.stop_requested()) {
-        client = write ? make_client(kUnaryIdle) : pooled(client);
+        client = write ? make_client(options_.unary_idle) : pooled(client);
         continue;
       }
       return base::fail(fault_error(broken.fault, {write, progress->begun}, r.method, broken.detail));
@@ -326,6 +325,7 @@ class CpprestTransport final : public Transport {
   }
 
   const Config config_;
+  const TransportOptions options_;
   TokenSource token_;
   const base::Result<> server_;
   std::mutex mutex_;
@@ -335,8 +335,8 @@ class CpprestTransport final : public Transport {
 
 }  // namespace
 
-std::shared_ptr<Transport> make_cpprest_transport(const Config& config) {
-  return std::make_shared<CpprestTransport>(config);
+std::shared_ptr<Transport> make_cpprest_transport(const Config& config, TransportOptions options) {
+  return std::make_shared<CpprestTransport>(config, options);
 }
 
 }  // namespace pgrunbook::kube

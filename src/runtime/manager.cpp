@@ -39,12 +39,6 @@ Manager::Manager(kube::Api& api, Options options) : options_(std::move(options))
   });
 }
 
-Manager::~Manager() {
-  for (Controller* controller : controllers_) controller->request_stop();
-  for (Informer* informer : informers_) informer->request_stop();
-  for (Informer* informer : informers_) informer->stop();
-}
-
 void Manager::add(Informer& informer) {
   if (std::find(informers_.begin(), informers_.end(), &informer) != informers_.end()) return;
   informers_.push_back(&informer);
@@ -99,8 +93,8 @@ base::Result<> Manager::lead(std::stop_token stop) {
       if (patience.passed()) return base::fail(informer->health().error().in("the caches did not fill"));
     }
   }
-  for (Controller* controller : controllers_) controller->start();
   phase_ = Phase::kRunning;
+  for (Controller* controller : controllers_) controller->start();
   log_info("manager", "running", {{"controllers", std::to_string(controllers_.size())}});
   // One wait for the two ways to end; resync in between.
   std::stop_source either;

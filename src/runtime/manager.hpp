@@ -34,11 +34,12 @@ class Manager {
   };
 
   Manager(kube::Api& api, Options options);
-  ~Manager();
+  ~Manager() = default;
   Manager(const Manager&) = delete;
   Manager& operator=(const Manager&) = delete;
 
-  // All before run(); what is added must outlive the manager. Informers that controllers watch are added by themselves.
+  // All before run(), and alive until it returns; they may be destroyed before the manager, whose metrics() they use.
+  // Informers that controllers watch are added by themselves.
   void add(Informer& informer);
   void add(Controller& controller);
   [[nodiscard]] Metrics& metrics() { return metrics_; }

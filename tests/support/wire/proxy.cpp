@@ -1,0 +1,187 @@
+#include "support/wire/proxy.hpp"
+
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+
+#include <fcntl.h>
+#include <strings.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+namespace pgrunbook::testing {
+namespace {
+
+// The head with "Connection: close": one exchange per connection, so that an end is always an end.
+std::string closing(const std::string& head) {
+  std::string out;
+  for (std::size_t at = 0; at < head.size();) {
+    std::size_t end = head.find("\r\n", at);
+    std::string line = head.substr(at, end - at);
+    at = end + 2;
+    if (line.empty()) break;
+    std::string name = line.substr(0, line.find(':'));
+    if (strcasecmp(name.c_str(), "connection") == 0 || strcasecmp(name.c_str(), "transfer-encoding") == 0 ||
+        strcasecmp(name.c_str(), "content-length") == 0 || strcasecmp(name.c_str(), "expect") == 0) {
+      continue;
+    }
+    out += line + "\r\n";
+  }
+  return out;
+}
+
+int status_of(const std::string& head) {
+  auto space = head.find(' ');
+  return space == std::string::npos ? 0 : std::atoi(head.c_str() + space + 1);
+}
+
+}  // namespace
+
+bool counts_as_write(const std::string& method, const std::string& target) {
+  if (method != "POST" && method != "PUT" && method != "PATCH" && method != "DELETE") return false;
+  std::string path = target.substr(0, target.find('?')) + "/";
+  std::string query = target.size() > path.size() - 1 ? target.substr(path.size() - 1) : "";
+  if (query.find("dryRun=") != std::string::npos) return false;
+  for (const char* prefix : {"/apis/coordination.k8s.io/", "/apis/events.k8s.io/", "/apis/authorization.k8s.io/",
+                             "/apis/authentication.k8s.io/"}) {
+    if (path.starts_with(prefix)) return false;
+  }
+  // /api/v1/namespaces/<ns>/events[/<name>], not an object that is called so.
+  constexpr std::string_view kNamespaces = "/api/v1/namespaces/";
+  if (!path.starts_with(kNamespaces)) return true;
+  auto kind = path.find('/', kNamespaces.size());
+  return kind == std::string::npos || path.compare(kind, 8, "/events/") != 0;
+}
+
+CountingProxy::CountingProxy(Options options)
+    : options_(std::move(options)), identity_(authority_.issue("proxy", options_.names)) {
+  listening_ = listen_on(options_.listen, options_.port, &port_);
+  accepting_ = std::jthread([this](std::stop_token stop) { accept_all(stop); });
+}
+
+CountingProxy::~CountingProxy() {
+  stopping_ = true;
+  accepting_.request_stop();
+  ::shutdown(listening_, SHUT_RDWR);
+  accepting_.join();
+  std::unique_lock lock(mutex_);
+  for (auto& weak : sockets_) {
+    if (auto socket = weak.lock()) socket->shutdown();
+  }
+  ended_.wait(lock, [this] { return serving_ == 0; });
+  ::close(listening_);
+}
+
+void CountingProxy::accept_all(std::stop_token stop) {
+  while (!stop.stop_requested()) {
+    int fd = ::accept4(listening_, nullptr, nullptr, SOCK_CLOEXEC);
+    if (fd < 0) continue;
+    // Wakes handshakes and reads that nobody will ever answer.
+    timeval patience{600, 0};
+    ::setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    {
+      std::lock_guard lock(mutex_);
+      ++serving_;
+    }
+    std::thread([this, fd] {
+      if (auto client = TlsSocket::accept(fd, identity_)) {
+        {
+          std::lock_guard lock(mutex_);
+          std::erase_if(sockets_, [](const auto& weak) { return weak.expired(); });
+          sockets_.push_back(client);
+          if (stopping_) client->shutdown();
+        }
+        serve(client);
+      }
+      std::lock_guard lock(mutex_);
+      --serving_;
+      ended_.notify_all();
+    }).detach();
+  }
+}
+
+void CountingProxy::serve(const std::shared_ptr<TlsSocket>& client) {
+  HttpReader reader(*client);
+  auto request = reader.request();
+  if (!request) return;
+  bool write = counts_as_write(request->method, request->target);
+  int number = write ? ++writes_ : 0;
+  bool chosen = write && number == options_.kill_at;
+  if (chosen && options_.when == When::kBefore) {
+    log(number, *request, 0, "before");
+    kill_now();
+    client->reset();
+    return;
+  }
+  auto upstream = TlsSocket::connect(options_.upstream_host, options_.upstream_port, options_.upstream_authority,
+                                     options_.upstream_identity);
+  if (!upstream) {
+    if (write) log(number, *request, 502, nullptr);
+    client->write("HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    client->close();
+    return;
+  }
+  {
+    std::lock_guard lock(mutex_);
+    sockets_.push_back(upstream);
+    if (stopping_) upstream->shutdown();
+  }
+  std::string head = closing(request->head);
+  if (!request->body.empty() || write) head += fmt::format("Content-Length: {}\r\n", request->body.size());
+  upstream->write(head + "Connection: close\r\n\r\n" + request->body);
+  HttpReader reply(*upstream);
+  std::string reply_head = reply.head();
+  if (chosen) {
+    // The API server sends its status line only when the write is done.
+    log(number, *request, status_of(reply_head), "after");
+    kill_now();
+    client->reset();
+    return;
+  }
+  if (write) log(number, *request, status_of(reply_head), nullptr);
+  if (reply_head.empty()) {
+    client->reset();
+    return;
+  }
+  bool good = client->write(reply_head);
+  // A watch may be silent for minutes while the operator has long gone; then nothing is lost by waiting for the next byte.
+  for (std::string bytes; good && !(bytes = reply.any()).empty();) good = client->write(bytes);
+  std::lock_guard lock(mutex_);
+  upstream->close();
+  client->close();
+}
+
+void CountingProxy::kill_now() {
+  killed_ = true;
+  if (options_.kill) {
+    options_.kill();
+    return;
+  }
+  std::ifstream file(options_.pid_file);
+  int pid = 0;
+  if (!(file >> pid) || pid <= 1) {
+    std::fprintf(stderr, "proxy: %s holds no pid\n", options_.pid_file.c_str());
+    return;
+  }
+  if (::kill(pid, SIGKILL) != 0) std::perror("proxy: kill");
+}
+
+void CountingProxy::log(int number, const HttpRequest& request, int status, const char* killed) {
+  if (options_.log_file.empty()) return;
+  auto now = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch());
+  nlohmann::json line{{"n", number}, {"ms", now.count()}, {"method", request.method}, {"target", request.target}};
+  line["status"] = status == 0 ? nlohmann::json() : nlohmann::json(status);
+  line["killed"] = killed == nullptr ? nlohmann::json() : nlohmann::json(killed);
+  std::lock_guard lock(log_mutex_);
+  std::string text = line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+  int fd = ::open(options_.log_file.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+  if (fd < 0 || ::write(fd, text.data(), text.size()) < 0) std::perror("proxy: log");
+  if (fd >= 0) ::close(fd);
+}
+
+}  // namespace pgrunbook::testing

@@ -1,0 +1,160 @@
+#include "support/wire/proxy.hpp"
+
+#include <fstream>
+
+#include <gtest/gtest.h>
+
+#include "base/file.hpp"
+#include "base/hash.hpp"
+#include "kube/rest_client.hpp"
+
+namespace pgrunbook::testing {
+namespace {
+
+using base::Deadline;
+using base::ErrorCode;
+using base::Json;
+using kube::kinds::kEvent;
+using kube::kinds::kJob;
+using kube::kinds::kLease;
+
+TEST(ProxyCounts, WritesThatChangeTheWorld) {
+  EXPECT_TRUE(counts_as_write("POST", "/apis/batch/v1/namespaces/ns/jobs?fieldManager=pgrunbook"));
+  EXPECT_TRUE(counts_as_write("PATCH", "/api/v1/namespaces/ns/services/events"));
+  EXPECT_TRUE(counts_as_write("DELETE", "/apis/batch/v1/namespaces/ns/jobs/x"));
+  EXPECT_TRUE(counts_as_write("PUT", "/api/v1/namespaces/ns/pods/x"));
+  EXPECT_FALSE(counts_as_write("GET", "/apis/batch/v1/namespaces/ns/jobs"));
+  EXPECT_FALSE(counts_as_write("PATCH", "/apis/coordination.k8s.io/v1/namespaces/ns/leases/pgrunbook"));
+  EXPECT_FALSE(counts_as_write("POST", "/api/v1/namespaces/ns/events?fieldManager=pgrunbook"));
+  EXPECT_FALSE(counts_as_write("PATCH", "/api/v1/namespaces/ns/events/x"));
+  EXPECT_FALSE(counts_as_write("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"));
+  EXPECT_FALSE(counts_as_write("POST", "/api/v1/namespaces/ns/pods?dryRun=All"));
+}
+
+class ProxyTest : public ::testing::Test {
+ protected:
+  void SetUp() override { ASSERT_TRUE(base::make_directories(directory_, 0700)); }
+  void TearDown() override { (void)base::remove_tree(directory_); }
+
+  // Through a new proxy with a client as the operator would have it.
+  void start(int kill_at, CountingProxy::When when) {
+    CountingProxy::Options options;
+    options.upstream_host = "127.0.0.1";
+    options.upstream_port = std::to_string(upstream_.port());
+    options.upstream_authority = authority_.pem();
+    options.kill_at = kill_at;
+    options.when = when;
+    options.log_file = log_;
+    options.kill = [this] { ++kills_; };
+    proxy_ = std::make_unique<CountingProxy>(options);
+    kube::Config config;
+    config.server = "https://127.0.0.1:" + std::to_string(proxy_->port());
+    config.ca_data = proxy_->authority();
+    config.token = "operator";
+    api_ = kube::connect(config);
+  }
+  base::Result<Json> create(const std::string& name, const kube::Resource& kind = kJob) {
+    return api_->create(kind, "ns", {{"metadata", {{"name", name}}}}, Deadline::after(std::chrono::seconds(20)));
+  }
+  std::vector<Json> log() const {
+    std::vector<Json> lines;
+    std::ifstream file(log_);
+    for (std::string line; std::getline(file, line);) lines.push_back(Json::parse(line));
+    return lines;
+  }
+
+  std::string directory_ = ::testing::TempDir() + "pgr-proxy-" + base::random_hex(4);
+  std::string log_ = directory_ + "/writes.jsonl";
+  Authority authority_{"the cluster's"};
+  std::mutex mutex_;
+  std::vector<std::string> done_;  // writes that reached the API server
+  std::atomic<int> kills_ = 0;
+  Signal one_taken_;
+  ScriptedServer upstream_{authority_, [this](Connection& c) {
+    while (auto request = c.reader.request()) {
+      EXPECT_EQ(request->header("authorization"), "Bearer operator");
+      if (request->target.find("watch=1") != std::string::npos) {
+        c.begin_chunked();
+        c.chunk("{\"type\":\"BOOKMARK\",\"object\":{\"metadata\":{\"resourceVersion\":\"1\"}}}\n");
+        one_taken_.wait();
+        c.chunk("{\"type\":\"BOOKMARK\",\"object\":{\"metadata\":{\"resourceVersion\":\"2\"}}}\n");
+        c.end_chunked();
+        return;
+      }
+      if (request->method != "GET") {
+        std::lock_guard lock(mutex_);
+        done_.push_back(base::text_at(Json::parse(request->body), {"metadata", "name"}));
+      }
+      c.reply(request->method == "POST" ? 201 : 200, request->method == "GET" ? "{}" : request->body);
+    }
+  }};
+  std::unique_ptr<CountingProxy> proxy_;
+  std::unique_ptr<kube::Api> api_;
+};
+
+TEST_F(ProxyTest, HandsEverythingOnAndCountsWrites) {
+  start(0, CountingProxy::When::kBefore);
+  EXPECT_TRUE(api_->get(kJob, "ns", "x", Deadline::after(std::chrono::seconds(20))));
+  auto made = create("a");
+  ASSERT_TRUE(made) << made.error().text();
+  EXPECT_EQ((*made)["metadata"]["name"], "a");
+  EXPECT_TRUE(create("lease", kLease));
+  EXPECT_TRUE(create("event", kEvent));
+  EXPECT_TRUE(create("b"));
+  EXPECT_EQ(proxy_->writes(), 2);
+  EXPECT_EQ(done_, (std::vector<std::string>{"a", "lease", "event", "b"}));
+  auto lines = log();
+  ASSERT_EQ(lines.size(), 2U);
+  EXPECT_EQ(lines[0]["n"], 1);
+  EXPECT_EQ(lines[0]["method"], "POST");
+  EXPECT_EQ(lines[0]["target"], "/apis/batch/v1/namespaces/ns/jobs?fieldManager=pgrunbook");
+  EXPECT_EQ(lines[1]["status"], 201);
+  EXPECT_TRUE(lines[1]["killed"].is_null());
+}
+
+TEST_F(ProxyTest, KillsBeforeTheWriteIsDone) {
+  start(2, CountingProxy::When::kBefore);
+  EXPECT_TRUE(create("a"));
+  auto second = create("b");
+  EXPECT_EQ(second.error().code, ErrorCode::kInDoubt);
+  EXPECT_EQ(kills_, 1);
+  EXPECT_EQ(done_, std::vector<std::string>{"a"});
+  EXPECT_EQ(log().back()["killed"], "before");
+  EXPECT_TRUE(create("c")) << "the operator that comes back is not killed again";
+  EXPECT_EQ(kills_, 1);
+}
+
+TEST_F(ProxyTest, KillsAfterTheWriteIsDoneAndBeforeItsReply) {
+  start(2, CountingProxy::When::kAfter);
+  EXPECT_TRUE(create("a"));
+  auto second = create("b");
+  EXPECT_EQ(second.error().code, ErrorCode::kInDoubt);
+  EXPECT_EQ(kills_, 1);
+  EXPECT_EQ(done_, (std::vector<std::string>{"a", "b"})) << "done, exactly once";
+  EXPECT_EQ(log().back()["killed"], "after");
+  EXPECT_EQ(log().back()["status"], 201);
+}
+
+TEST_F(ProxyTest, AWatchPassesAsItComes) {
+  start(0, CountingProxy::When::kBefore);
+  auto last = api_->watch(kJob, "ns", {}, "0", [&](kube::WatchEvent) { one_taken_.set(); }, {});
+  ASSERT_TRUE(last) << last.error().text();
+  EXPECT_EQ(*last, "2");
+}
+
+TEST_F(ProxyTest, AMissingApiServerIsABadGateway) {
+  start(0, CountingProxy::When::kBefore);
+  CountingProxy::Options options;
+  options.upstream_host = "127.0.0.1";
+  options.upstream_port = std::to_string(upstream_.port());
+  options.upstream_authority = Authority("another").pem();
+  CountingProxy distrusting(options);
+  kube::Config config;
+  config.server = "https://127.0.0.1:" + std::to_string(distrusting.port());
+  config.ca_data = distrusting.authority();
+  auto refused = kube::connect(config)->get(kJob, "ns", "x", Deadline::after(std::chrono::seconds(20)));
+  EXPECT_EQ(refused.error().status, 502);
+}
+
+}  // namespace
+}  // namespace pgrunbook::testing
