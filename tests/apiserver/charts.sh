@@ -33,11 +33,11 @@ rendered() { # jq filter that holds of one object, arguments for helm
 
 admin_helm() { KUBECONFIG_FILE=$ADMIN helm "$@"; }
 [ -n "$LIST" ] || ADMIN=$("$CLUSTER" apiserver kubeconfig --user tfrs-admin --namespace scene)
-installed() { admin_helm install pgrunbook charts/pgrunbook --values manifests/values.yaml "$@"; }
-upgraded() { admin_helm upgrade pgrunbook charts/pgrunbook --values manifests/values.yaml "$@"; }
+installed() { admin_helm install pgrunbook charts/pgrunbook --values manifests/values.yaml; }
+upgraded() { admin_helm upgrade --install pgrunbook charts/pgrunbook --values manifests/values.yaml "$@"; }
 password() { k get secret pgrunbook-roles -o jsonpath='{.data.password}'; }
 upgrade_keeps_password() {
-  same "$(k get secret pgrunbook-roles -o jsonpath='{.data}')" "" &&
+  upgraded && same "$(k get secret pgrunbook-roles -o jsonpath='{.data}')" "" &&
     k patch secret pgrunbook-roles -p '{"stringData":{"password":"kept"}}' &&
     upgraded && same "$(password)" a2VwdA== &&
     upgraded --set podLabels.a=b && same "$(password)" a2VwdA== &&
@@ -56,7 +56,7 @@ plain_yaml() { # manifests/install.yaml by the admin of another namespace
     k apply --as=plain -f manifests/install.yaml
 }
 starts_under_restricted() { # the operator's pod, in a namespace that enforces it
-  local NS=restricted
+  local NS=restricted # read by k
   k create namespace restricted && k label namespace restricted pod-security.kubernetes.io/enforce=restricted >/dev/null
   render --values manifests/values.yaml --show-only templates/deployment.yaml >"$WORK/deployment.yaml"
   as_json "$WORK/deployment.yaml" | jq '.spec.template + {apiVersion: "v1", kind: "Pod"} | .metadata.name = "p"' | k create --dry-run=server -f -
@@ -99,6 +99,7 @@ t "charts: a policy for members that default-deny closes" auto '{}' '["pgrunbook
 t "charts: a policy only for the member that is closed" auto '{"matchLabels": {"name": "postgresql"}}' '["pgrunbook","pgrunbook-jobs","pgrunbook-member-0"]'
 t "charts: a policy for other pods closes no member" auto '{"matchLabels": {"name": "tfrs"}}' '["pgrunbook","pgrunbook-jobs"]'
 
+[ -n "$LIST" ] || upgraded >/dev/null
 for right in "get secret/postgresql" "get secret/pgrunbook-roles" "patch secret/pgrunbook-roles" "patch deployments" "create jobs" "delete jobs" \
   "patch services" "patch postgresrestores --subresource=status" "update failovers --subresource=finalizers" "get pods --subresource=log" \
   "create leases.coordination.k8s.io" "create events" "list events" "list networkpolicies.networking.k8s.io" "list resourcequotas" "list limitranges"; do

@@ -59,7 +59,7 @@ empty_columns() { # an object that nobody has looked at yet
   created restore-to-time && k get -f "$WORK/restore-to-time.json"
 }
 finished() {
-  takes backup "$(action Completed '' 6/6 done <<<"$BACKUP")" >/dev/null && k wait --for=condition=Finished pgb/tfrs-1 --timeout=5s
+  takes backup "$(action Completed "" 6/6 "it is done" <<<"$BACKUP")" >/dev/null && k wait --for=condition=Finished pgb/tfrs-1 --timeout=5s
 }
 large() { # 64 steps and 20,000 characters of results are within what is stored
   takes restore-to-time "$(action Running recover 3/64 x <<<"$RESTORE" | jq '.plan.steps = [range(64) | {name: "step-\(.)", kind: "Convergent", text: ("x" * 500)}] | .operation.results.recover.pushed = [range(800) | "000000010000000000000002"]')"
