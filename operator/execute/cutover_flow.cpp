@@ -183,6 +183,7 @@ StepResult unfence(Action& a) {
   JobCall call;
   call.step = "unfence";
   call.job = api::jobs::kUnfence;
+  call.try_again = true;
   call.member = from;
   call.data = specs::Mount::kReadWrite;
   return run_job(a, *scene, call);

@@ -13,6 +13,7 @@ using base::text_at;
 namespace {
 
 constexpr auto kPodStart = std::chrono::seconds(20);
+constexpr auto kTryAgain = std::chrono::seconds(15);
 
 const Json* container_status(const Json& pod, std::string_view list, std::string_view name) {
   const Json& all = at(pod, {"status", list});
@@ -94,7 +95,9 @@ std::optional<api::Answer> ended(const Json& pod) {
 }  // namespace
 
 StepResult run_job(Action& a, const plan::SceneView& scene, const JobCall& call) {
-  std::string name = specs::job_name(a.kind, a.meta.uid, call.step, call.attempt);
+  const std::string tries_key = call.step + "-tries";
+  int tries = call.try_again ? static_cast<int>(number_at(a.result(tries_key), {"count"})) : 0;
+  std::string name = specs::job_name(a.kind, a.meta.uid, call.step, call.attempt + tries);
   auto job = a.world.api.get(kube::kinds::kJob, a.world.ns, name, World::soon());
   if (!job && job.error().code != ErrorCode::kNotFound) return StepResult::of(job.error().in("read Job " + name));
   if (!job) {
@@ -152,6 +155,14 @@ StepResult run_job(Action& a, const plan::SceneView& scene, const JobCall& call)
       case api::Outcome::kSucceeded: return StepResult::done(answer->result);
       case api::Outcome::kBlocked: return StepResult::blocked(error_of(*answer));
       default: {
+        if (call.try_again) {
+          auto ended_at = base::parse_time(text_at(*job, {"metadata", "creationTimestamp"}), "creationTimestamp");
+          if (ended_at && base::now() - *ended_at > kTryAgain) {
+            a.status.operation.results[tries_key] = {{"count", tries + 1}};
+            if (auto saved = a.save(a); !saved) return StepResult::of(saved.error());
+          }
+          return StepResult::blocked(error_of(*answer));
+        }
         StepResult r = StepResult::failed(error_of(*answer));
         r.result = answer->result;
         return r;

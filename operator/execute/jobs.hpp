@@ -18,6 +18,9 @@ struct JobCall {
   std::function<void(api::Order&)> fill{};
   std::string transcript_config_map{};
   int attempt = 1;
+  // Where there is no way back from failing (putting back, and what follows the point of no return): a Job that failed
+  // is Blocked and tried again under the next number, for ever.
+  bool try_again = false;
 };
 
 // kDone with the Answer's result; kFailed with its reason; kWaiting with the last progress line; kBlocked where no pod

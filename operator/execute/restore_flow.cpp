@@ -198,6 +198,7 @@ StepResult undo_recover(Action& a) {
   JobCall call;
   call.step = "undo";
   call.job = api::jobs::kUndo;
+  call.try_again = true;
   call.member = target;
   call.data = specs::Mount::kReadWrite;
   call.fill = [&](api::Order& o) { o.undo = a.result("recover").is_null() ? Json::object() : a.result("recover"); };

@@ -69,6 +69,7 @@ StepResult setup_job(Action& a, bool put_back) {
   JobCall call;
   call.step = put_back ? "put-back" : "setup";
   call.job = api::jobs::kSetup;
+  call.try_again = put_back;
   call.member = m;
   call.data = specs::Mount::kReadWrite;
   call.with_application_login = true;

@@ -126,7 +126,7 @@ Json build_job(const JobRequest& q) {
                 {"securityContext", restricted()},
                 {"resources", kSmall},
                 {"volumeMounts", Json::array({{{"name", "pgrunbook-agent"}, {"mountPath", "/pgrunbook"}}})}};
-  agent["resources"] = {{"requests", {{"cpu", "10m"}, {"memory", "32Mi"}}}, {"limits", {{"cpu", "200m"}, {"memory", "32Mi"}}}};
+  agent["resources"] = {{"requests", {{"cpu", "10m"}, {"memory", "64Mi"}}}, {"limits", {{"cpu", "200m"}, {"memory", "64Mi"}}}};
   Json work = {{"name", "work"},
                {"image", m.image},
                {"imagePullPolicy", theirs == nullptr ? "IfNotPresent" : text_at(*theirs, {"imagePullPolicy"}, "IfNotPresent")},
