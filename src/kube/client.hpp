@@ -97,6 +97,8 @@ struct Config {
   [[nodiscard]] static Result<Config> from_kubeconfig(const std::string& path);
 };
 
+// Makes no connection yet: what is wrong with the configuration is the error of the first call. Thread-safe to use; the
+// first call of connect() in a process must come before other threads start (it sets environment variables).
 [[nodiscard]] std::unique_ptr<Api> connect(const Config& config);
 
 }  // namespace pgrunbook::kube

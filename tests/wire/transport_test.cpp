@@ -260,6 +260,9 @@ TEST(Wire, AReadWhoseReplyIsLostIsSentAgainOnce) {
 
 TEST(Wire, OnlyTheConfiguredAuthorityIsTrusted) {
   Authority system("system authority");
+  (void)make_cpprest_transport({});  // which sets the variable the first time
+  const char* former = std::getenv("SSL_CERT_FILE");
+  const std::string before = former == nullptr ? "" : former;
   Files files;
   ::setenv("SSL_CERT_FILE", files.write("system.pem", system.pem()).c_str(), 1);
   // The trick works at all: OpenSSL's default paths now hold that authority.
@@ -271,7 +274,7 @@ TEST(Wire, OnlyTheConfiguredAuthorityIsTrusted) {
   ScriptedServer server(system, answer_all);
   Config config = config_for(server);
   auto refused = send(*make_cpprest_transport(config), get());
-  ::unsetenv("SSL_CERT_FILE");
+  ::setenv("SSL_CERT_FILE", before.c_str(), 1);
   ASSERT_FALSE(refused) << "a server with a certificate of a system authority was accepted";
   EXPECT_EQ(refused.error().reason, "CertificateNotAccepted");
   config.ca_data = system.pem();
@@ -612,7 +615,7 @@ TEST(Wire, AStormOfDeadlinesLeavesItUsable) {
     for (unsigned n = 0; n < 4; ++n) {
       callers.emplace_back([&, n] {
         std::minstd_rand random(n + 1);
-        for (int i = 0; i < 15; ++i) {
+        for (int i = 0; i < 8; ++i) {
           auto r = send(*t, get(), milliseconds(1 + random() % 12));
           ++(r ? good : r.error().code == ErrorCode::kTimeout ? late : other);
         }
@@ -620,7 +623,7 @@ TEST(Wire, AStormOfDeadlinesLeavesItUsable) {
     }
   }
   EXPECT_EQ(other, 0);
-  EXPECT_EQ(good + late, 60);
+  EXPECT_EQ(good + late, 32);
   EXPECT_TRUE(send(*t, get()));
 }
 

@@ -135,6 +135,8 @@ Identity Authority::issue(const std::string& common_name, const std::vector<std:
 }
 
 std::shared_ptr<TlsSocket> TlsSocket::accept(int fd, const Identity& identity, const std::string& client_authority) {
+  int on = 1;
+  ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   auto socket = std::make_shared<TlsSocket>();
   socket->fd_ = fd;
   SSL_CTX* context = SSL_CTX_new(TLS_server_method());
