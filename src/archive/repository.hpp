@@ -106,6 +106,8 @@ class Repository {
   [[nodiscard]] base::Result<> reload();
   // What every segment of this repository must be.
   [[nodiscard]] postgres::WalExpectation expectation() const;
+  // The same for one file, with the history of its timeline where the repository has it.
+  [[nodiscard]] postgres::WalExpectation expectation_of(const postgres::WalName& name) const;
 
   // --- timelines -----------------------------------------------------------------------------------------------
   // Changes repository.json under its lock (which dies with its holder): reads, applies, replaces atomically.

@@ -118,11 +118,19 @@ Result<Walk> Repository::walk(const TimelineHistory& history, Lsn begin, std::op
   return walk;
 }
 
+postgres::WalExpectation Repository::expectation_of(const postgres::WalName& name) const {
+  postgres::WalExpectation e = expectation();
+  if (name.timeline.number() > 1) {
+    if (auto known = history(name.timeline)) e.history = std::move(*known);
+  }
+  return e;
+}
+
 Result<postgres::WalPageHeader> Repository::check_stored(const postgres::WalName& name) const {
   std::string path = layout_.wal_file(name);
   PGR_ASSIGN(std::uint64_t length, stored_length(path));
   PGR_ASSIGN(std::string head, get_first_bytes(path, postgres::kLongHeaderBytes));
-  return postgres::check_segment(name, head, length, expectation());
+  return postgres::check_segment(name, head, length, expectation_of(name));
 }
 
 Result<Put> Repository::put_wal(const std::string& source, const postgres::WalName& name,
@@ -140,6 +148,7 @@ Result<Put> Repository::put_wal(const std::string& source, const postgres::WalNa
     }
     return put_bytes_if_absent(content, layout_.wal_file(name));
   }
+  if (size == 0) return base::fail(ErrorCode::kCorrupt, fmt::format("{} is empty", name.text));
   PutOptions options;
   bool checked = false;
   options.inspect = [&](std::string_view piece) -> Result<> {
@@ -148,13 +157,11 @@ Result<Put> Repository::put_wal(const std::string& source, const postgres::WalNa
                         "the archive volume is too slow or does not answer");
     }
     if (checked) return {};
-    PGR_TRY(postgres::check_segment(name, piece, size, expectation()));
+    PGR_TRY(postgres::check_segment(name, piece, size, expectation_of(name)));
     checked = true;
     return {};
   };
-  PGR_ASSIGN(Put put, put_file_if_absent(source, layout_.wal_file(name), options));
-  if (!checked) return base::fail(ErrorCode::kCorrupt, fmt::format("{} is empty", name.text));
-  return put;
+  return put_file_if_absent(source, layout_.wal_file(name), options);
 }
 
 }  // namespace pgrunbook::archive

@@ -220,7 +220,13 @@ Result<Put> put_bytes_if_absent(std::string_view content, const std::string& tar
 Result<> get_file(const std::string& source, const std::string& destination,
                   const std::function<Result<>(std::string_view)>& inspect) {
   if (!base::exists(source)) return base::fail(ErrorCode::kNotFound, fmt::format("{} is not there", source));
-  PGR_ASSIGN(Temporary temporary, open_temporary(destination));
+  auto opened = open_temporary(destination);
+  if (!opened) {
+    base::Error e = opened.error();
+    e.code = ErrorCode::kUnavailable;  // kNotFound is only ever said of the object
+    return base::fail(std::move(e));
+  }
+  Temporary temporary = std::move(*opened);
   auto deliver = [&](std::string_view piece) -> Result<> {
     if (inspect) PGR_TRY(inspect(piece));
     return temporary.write(piece.data(), piece.size());
