@@ -34,7 +34,7 @@ Result<> deliver_segment(const Repository& repository, const WalName& name, cons
   const std::uint64_t whole = repository.segment_size();
   std::uint64_t length = 0;
   auto inspect = [&](std::string_view piece) -> Result<> {
-    if (length == 0) PGR_TRY(postgres::check_segment(name, piece, whole, repository.expectation()));
+    if (length == 0) PGR_TRY(postgres::check_segment(name, piece, whole, repository.expectation_of(name)));
     length += piece.size();
     return {};
   };

@@ -79,7 +79,9 @@ base::Result<WalPageHeader> check_segment(const WalName& name, std::string_view 
                                                 major_text(*expected.major)),
                                     "after pg_upgrade begin a new repository"));
   }
-  std::string is = segment_name(header->timeline, header->address, header->segment_size);
+  TimelineId written_on = expected.history ? expected.history->timeline_at(header->address) : name.timeline;
+  std::string is = segment_name(header->timeline == written_on ? name.timeline : header->timeline, header->address,
+                                header->segment_size);
   if (is != name.segment_text() || header->address.value() % header->segment_size != 0) {
     return corrupt("WalNameMismatch", fmt::format("the file called {} is segment {}", name.text, is),
                    "it was renamed, or recycled and not yet written");

@@ -35,6 +35,9 @@ struct WalExpectation {
   std::optional<std::uint64_t> system_identifier;
   std::optional<std::uint64_t> segment_size;
   std::optional<int> major;
+  // The first segment of a timeline begins with a copy of its parent's pages, whose headers name the parent: with the history at
+  // hand the header must name the timeline on which the page was written. Without it, the one in the file's name.
+  std::optional<TimelineHistory> history{};
 };
 
 // Holds a segment's (or .partial's) first bytes and its length against its name: magic, timeline, page address, segment

@@ -13,7 +13,7 @@
 namespace pgrunbook::agent {
 namespace {
 
-class Tar : public ::testing::Test {
+class UnpackTar : public ::testing::Test {
  protected:
   void SetUp() override {
     char name[] = "/tmp/pgrb-tar-XXXXXX";
@@ -31,7 +31,7 @@ class Tar : public ::testing::Test {
   std::string root_;
 };
 
-TEST_F(Tar, UnpacksInPiecesOfAnySize) {
+TEST_F(UnpackTar, UnpacksInPiecesOfAnySize) {
   std::string large(70'001, 'x');
   ASSERT_TRUE(base::make_directories(root_ + "/in/base/1"));
   ASSERT_TRUE(base::create_file(root_ + "/in/base/1/1259", large));
@@ -52,7 +52,7 @@ TEST_F(Tar, UnpacksInPiecesOfAnySize) {
   }
 }
 
-TEST_F(Tar, ACutOneIsDamaged) {
+TEST_F(UnpackTar, ACutOneIsDamaged) {
   ASSERT_TRUE(base::create_file(root_ + "/f", std::string(5000, 'x')));
   std::string bytes = tar({"f"});
   for (std::size_t size : {100UL, 512UL, 2000UL}) {
@@ -66,7 +66,7 @@ TEST_F(Tar, ACutOneIsDamaged) {
   }
 }
 
-TEST_F(Tar, AChangedHeaderIsDamaged) {
+TEST_F(UnpackTar, AChangedHeaderIsDamaged) {
   ASSERT_TRUE(base::create_file(root_ + "/f", "x"));
   std::string bytes = tar({"f"});
   bytes[0] = 'g';
@@ -77,7 +77,7 @@ TEST_F(Tar, AChangedHeaderIsDamaged) {
   EXPECT_EQ(fed.error().reason, "BackupDamaged");
 }
 
-TEST_F(Tar, NoPathLeadsOutside) {
+TEST_F(UnpackTar, NoPathLeadsOutside) {
   ASSERT_TRUE(base::create_file(root_ + "/f", "x"));
   for (const char* transform : {"s,f,../../f,", "s,f,/tmp/f,", "s,f,a/../../f,"}) {
     std::string bytes = tar({"-P", "--transform", transform, "f"});
@@ -89,7 +89,7 @@ TEST_F(Tar, NoPathLeadsOutside) {
   }
 }
 
-TEST_F(Tar, ATablespaceIsRefusedByName) {
+TEST_F(UnpackTar, ATablespaceIsRefusedByName) {
   ASSERT_TRUE(base::make_directories(root_ + "/pg_tblspc"));
   ASSERT_EQ(::symlink("/elsewhere", (root_ + "/pg_tblspc/16387").c_str()), 0);
   std::string bytes = tar({"pg_tblspc"});
@@ -100,7 +100,7 @@ TEST_F(Tar, ATablespaceIsRefusedByName) {
   EXPECT_EQ(fed.error().reason, "TablespaceInBackup");
 }
 
-TEST(Manifest, FilesAndHashes) {
+TEST(LayDownManifest, FilesAndHashes) {
   auto files = parse_manifest(R"({"PostgreSQL-Backup-Manifest-Version": 1, "Files": [
     {"Path": "PG_VERSION", "Size": 3, "Checksum-Algorithm": "SHA256", "Checksum": "ab"},
     {"Encoded-Path": "612f62", "Size": 5, "Checksum-Algorithm": "CRC32C", "Checksum": "cd"}], "WAL-Ranges": []})");
