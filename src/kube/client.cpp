@@ -135,9 +135,11 @@ class RestClient final : public Api {
     request.target = kinds::kPod.path(ns, percent_encode(pod)) + "/log" + query.text();
     request.accept = "*/*";
     request.body_limit = 2 * kLogLimit;
-    PGR_ASSIGN(Response response, transport_->send(request, d, {}));
-    if (!good(response.status)) return base::fail(status_error(response, fmt::format("read log of pods/{}", pod), false));
-    return std::move(response.body);
+    const std::string what = fmt::format("read log of pods/{}", pod);
+    auto response = transport_->send(request, d, {});
+    if (!response) return base::fail(response.error().in(what));
+    if (!good(response->status)) return base::fail(status_error(*response, what, false));
+    return std::move(response->body);
   }
 
   Result<std::string> watch(const Resource& r, const std::string& ns, const ListOptions& o,
@@ -153,12 +155,12 @@ class RestClient final : public Api {
 
     std::string seen = resource_version;
     LineSplitter lines(options_.longest_line);
-    auto on_line = [&](std::string_view line) { return deliver(line, what, on_event, &seen); };
+    auto on_line = [&](std::string_view line) { return deliver(line, on_event, &seen); };
     auto on_bytes = [&](std::string_view bytes) -> Result<> {
       auto fed = lines.feed(bytes, on_line);
       // Bytes that are no events are a broken stream: a new one starts where this one was last whole.
       if (!fed && fed.error().code == ErrorCode::kCorrupt) {
-        Error e = fed.error().in(what);
+        Error e = fed.error();
         e.code = ErrorCode::kUnavailable;
         return base::fail(e);
       }
@@ -166,7 +168,7 @@ class RestClient final : public Api {
     };
     auto ended = transport_->stream(request, on_bytes, std::chrono::seconds(seconds) + options_.idle_margin, stop);
     if (!ended) {
-      Error e = ended.error();
+      Error e = ended.error().in(what);
       if (e.code == ErrorCode::kTimeout) e.code = ErrorCode::kUnavailable;  // a silent peer is a broken stream
       return base::fail(std::move(e));
     }
@@ -217,8 +219,7 @@ class RestClient final : public Api {
     return value;
   }
 
-  static Result<> deliver(std::string_view line, const std::string& what,
-                          const std::function<void(WatchEvent)>& on_event, std::string* seen) {
+  static Result<> deliver(std::string_view line, const std::function<void(WatchEvent)>& on_event, std::string* seen) {
     Json event = Json::parse(line, nullptr, false);
     std::string type = base::text_at(event, {"type"});
     const Json& object = base::at(event, {"object"});
@@ -227,7 +228,7 @@ class RestClient final : public Api {
       Response status{static_cast<int>(base::number_at(object, {"code"}, 500)),
                       object.dump(-1, ' ', false, Json::error_handler_t::replace),
                       {}};
-      return base::fail(status_error(status, what, false));
+      return base::fail(status_error(status, "the stream ended", false));
     }
     WatchEvent out;
     if (type == "ADDED") {

@@ -40,6 +40,9 @@ std::string hint_of(int status, const std::string& message) {
   }
   if (status == 403 && message.find("being terminated") != std::string::npos) return "the namespace is being deleted";
   if (status == 403) return "give the service account this right (Role pgrunbook of the chart)";
+  if (status == 404 && message.find("could not find the requested resource") != std::string::npos) {
+    return "the API server does not know this kind; for kinds of pgrunbook.io apply the chart pgrunbook-crds";
+  }
   if (status >= 300 && status < 400) return "write the API server's own address; redirects are not followed";
   return {};
 }

@@ -27,12 +27,12 @@ Fault classify(int code, std::string_view message) {
   return Fault::kRead;
 }
 
-Error fault_error(Fault fault, Sent sent, std::string_view what, std::string_view detail) {
+Error fault_error(Fault fault, Sent sent, std::string_view detail) {
   const bool in_doubt = sent.write && sent.begun;
   auto lost = [&](ErrorCode otherwise, std::string reason, std::string_view fact, std::string hint) {
     Error e = in_doubt ? base::error(ErrorCode::kInDoubt,
-                                     fmt::format("{}: {}; it was sent, so it may have been done", what, fact))
-                       : base::error(otherwise, fmt::format("{}: {}", what, fact), std::move(hint));
+                                     fmt::format("{}; it was sent, so it may have been done", fact))
+                       : base::error(otherwise, std::string(fact), std::move(hint));
     e.reason = std::move(reason);
     return e;
   };
@@ -44,28 +44,28 @@ Error fault_error(Fault fault, Sent sent, std::string_view what, std::string_vie
       return lost(ErrorCode::kCancelled, "Cancelled", "asked to stop", {});
     case Fault::kResolve: {
       Error e = base::error(ErrorCode::kUnavailable,
-                            fmt::format("{}: the API server's name was not resolved ({})", what, detail),
+                            fmt::format("the API server's name was not resolved ({})", detail),
                             "see whether DNS works here and a NetworkPolicy allows it (UDP and TCP 53)");
       e.reason = "NameNotResolved";
       return e;
     }
     case Fault::kConnect: {
       Error e = base::error(ErrorCode::kUnavailable,
-                            fmt::format("{}: no connection to the API server ({})", what, detail),
+                            fmt::format("no connection to the API server ({})", detail),
                             "see whether it is up and a NetworkPolicy allows to reach it");
       e.reason = "NoConnection";
       return e;
     }
     case Fault::kTls: {
       Error e = base::error(ErrorCode::kUnavailable,
-                            fmt::format("{}: the API server's certificate is not accepted ({})", what, detail),
+                            fmt::format("the API server's certificate is not accepted ({})", detail),
                             "it must be signed by the configured authority, name the host we call, and be in date");
       e.reason = "CertificateNotAccepted";
       return e;
     }
     case Fault::kCredentials: {
       Error e = base::error(ErrorCode::kUnauthorized,
-                            fmt::format("{}: {}", what, detail.substr(std::min(detail.size(), kCredentialsPrefix.size()))),
+                            std::string(detail.substr(std::min(detail.size(), kCredentialsPrefix.size()))),
                             "see the files named in the kubeconfig or the service account's mount");
       e.reason = "BadCredentials";
       return e;
@@ -74,7 +74,7 @@ Error fault_error(Fault fault, Sent sent, std::string_view what, std::string_vie
       return lost(ErrorCode::kCorrupt, "TooLarge", "the reply is over the size limit", {});
     case Fault::kWrite: {
       Error e = base::error(ErrorCode::kUnavailable,
-                            fmt::format("{}: the connection broke before all was sent ({})", what, detail));
+                            fmt::format("the connection broke before all was sent ({})", detail));
       e.reason = "ConnectionBroken";
       return e;
     }
@@ -82,7 +82,7 @@ Error fault_error(Fault fault, Sent sent, std::string_view what, std::string_vie
       return lost(ErrorCode::kUnavailable, "ConnectionBroken",
                   fmt::format("the connection broke before the reply was complete ({})", detail), {});
   }
-  return base::error(ErrorCode::kInternal, std::string(what));
+  return base::error(ErrorCode::kInternal, std::string(detail));
 }
 
 base::Result<> check_server(std::string_view server) {

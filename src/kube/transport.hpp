@@ -90,7 +90,7 @@ struct Sent {
   bool begun = false;  // some of the body may be on the wire (a write without a body: always)
 };
 // The rule in one table: what a broken exchange means for the caller. `detail` is the library's text.
-[[nodiscard]] base::Error fault_error(Fault fault, Sent sent, std::string_view what, std::string_view detail);
+[[nodiscard]] base::Error fault_error(Fault fault, Sent sent, std::string_view detail);
 
 // Prefixes of the exceptions we throw through the library.
 inline constexpr std::string_view kCredentialsPrefix = "credentials: ";

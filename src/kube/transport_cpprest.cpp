@@ -271,18 +271,23 @@ class CpprestTransport final : public Transport {
         client = write ? make_client(options_.unary_idle) : pooled(client);
         continue;
       }
-      return base::fail(fault_error(broken.fault, {write, progress->begun}, r.method, broken.detail));
+      return base::fail(fault_error(broken.fault, {write, progress->begun}, broken.detail));
     }
   }
 
   base::Result<StreamEnd> stream_with(const Request& r, const std::string& token, const OnStream& on_bytes,
                                       std::chrono::milliseconds idle, const std::stop_token& stop) {
     auto broken_error = [&](const Broken& b) {
-      return base::fail(fault_error(stop.stop_requested() ? Fault::kCancelled : b.fault, {}, r.method, b.detail));
+      return base::fail(fault_error(stop.stop_requested() ? Fault::kCancelled : b.fault, {}, b.detail));
     };
     Client client;
     pplx::cancellation_token_source source;
     std::stop_callback cancel(stop, [source] { source.cancel(); });
+    // However we leave: nobody reads what still comes, so the exchange must end.
+    struct Ender {
+      const pplx::cancellation_token_source& source;
+      ~Ender() { source.cancel(); }
+    } ender{source};
     auto progress = std::make_shared<Progress>();
     try {
       client = make_client(idle);
@@ -305,11 +310,8 @@ class CpprestTransport final : public Transport {
           held.append(piece.substr(0, kRefusal - std::min(kRefusal, held.size())));
           continue;
         }
-        if (auto taken = on_bytes(piece); !taken) {
-          source.cancel();
-          return base::fail(taken.error());
-        }
-        if (stop.stop_requested()) return base::fail(fault_error(Fault::kCancelled, {}, r.method, {}));
+        if (auto taken = on_bytes(piece); !taken) return base::fail(taken.error());
+        if (stop.stop_requested()) return base::fail(fault_error(Fault::kCancelled, {}, {}));
       }
       return StreamEnd{head->status_code(), std::move(held), retry_after(*head)};
     } catch (...) {

@@ -10,6 +10,9 @@ namespace {
 constexpr auto kBetweenLines = std::chrono::seconds(30);
 // A broken stream is ordinary (an API server restarts); so long it is nobody's business.
 constexpr auto kPatience = std::chrono::seconds(60);
+// A new stream says nothing until something happens, so trouble is over when no new one came for so long: longer than
+// the longest wait between attempts.
+constexpr auto kQuiet = std::chrono::seconds(90);
 
 }  // namespace
 
@@ -51,9 +54,10 @@ void Informer::trouble(const base::Error& e) {
   auto now = std::chrono::steady_clock::now();
   {
     std::lock_guard lock(mutex_);
-    if (!trouble_) trouble_since_ = now;
+    if (!trouble_ || now - trouble_last_ > kQuiet) trouble_since_ = now;
     bool same = trouble_ && trouble_->message == e.message && now - logged_ < kBetweenLines;
     trouble_ = e;
+    trouble_last_ = now;
     if (same) return;
     logged_ = now;
   }
@@ -71,7 +75,8 @@ base::Result<std::string> Informer::health() const {
     if (trouble_) return base::fail(*trouble_);
     return base::fail(base::ErrorCode::kUnavailable, fmt::format("list {}: not finished yet", resource().plural));
   }
-  if (trouble_ && std::chrono::steady_clock::now() - trouble_since_ > kPatience) return base::fail(*trouble_);
+  auto now = std::chrono::steady_clock::now();
+  if (trouble_ && now - trouble_since_ > kPatience && now - trouble_last_ <= kQuiet) return base::fail(*trouble_);
   return fmt::format("synced, {} objects", store_.size());
 }
 

@@ -52,7 +52,7 @@ class Informer {
   std::vector<Handler> handlers_;  // constant after start()
   mutable std::mutex mutex_;
   std::optional<base::Error> trouble_;                       // guarded by mutex_; the failure since which nothing worked
-  std::chrono::steady_clock::time_point trouble_since_{};    // guarded by mutex_
+  std::chrono::steady_clock::time_point trouble_since_{}, trouble_last_{};  // guarded by mutex_
   std::chrono::steady_clock::time_point logged_{};           // guarded by mutex_; one line in 30 s for the same trouble
   std::jthread thread_;  // last: it uses everything above
 };

@@ -68,8 +68,8 @@ class Manager {
   std::atomic<Phase> phase_ = Phase::kStarting;
 };
 
-// Blocks SIGTERM and SIGINT in this thread and those it starts: call it first in main. wait() then turns the first of
-// them into a stop request; a second one ends the process at once.
+// Blocks SIGTERM and SIGINT in this thread and those it starts (and programs they start, which must unblock them): call
+// it first in main. The first of them becomes a stop request; a second one ends the process at once.
 class Signals {
  public:
   Signals();

@@ -186,6 +186,7 @@ TEST_F(RestClientTest, WatchOfNonsenseIsABrokenStream) {
 TEST_F(RestClientTest, WatchThatFallsSilentIsABrokenStream) {
   transport_->end = base::fail(ErrorCode::kTimeout, "silent");
   EXPECT_EQ(watch().error().code, ErrorCode::kUnavailable);
+  EXPECT_EQ(watch().error().message, "watch pods: silent");
   transport_->end = base::fail(ErrorCode::kCancelled, "stop");
   EXPECT_EQ(watch().error().code, ErrorCode::kCancelled);
 }

@@ -63,6 +63,8 @@ TEST(StatusError, HintsForRightsAndQuota) {
             "give the service account this right (Role pgrunbook of the chart)");
   EXPECT_EQ(status_error(status(403, "Forbidden", "exceeded quota: q"), "x", true).hint,
             "raise the namespace's ResourceQuota, or free some of it");
+  EXPECT_EQ(status_error(status(404, "NotFound", "the server could not find the requested resource"), "x", false).hint,
+            "the API server does not know this kind; for kinds of pgrunbook.io apply the chart pgrunbook-crds");
   auto leaving = status_error(
       status(403, "Forbidden", "n is being terminated", {{"causes", {{{"reason", "NamespaceTerminating"}, {"message", "n is being terminated"}}}}}),
       "x", true);

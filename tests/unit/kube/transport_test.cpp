@@ -60,20 +60,20 @@ TEST(TransportFaults, OnlyAWriteThatWasBegunIsInDoubt) {
       {Fault::kRead, ErrorCode::kUnavailable, ErrorCode::kUnavailable, ErrorCode::kInDoubt},
   };
   for (const auto& row : rows) {
-    EXPECT_EQ(fault_error(row.fault, read, "GET", "x").code, row.for_read) << static_cast<int>(row.fault);
-    EXPECT_EQ(fault_error(row.fault, unsent, "POST", "x").code, row.for_unsent) << static_cast<int>(row.fault);
-    EXPECT_EQ(fault_error(row.fault, begun, "POST", "x").code, row.for_begun) << static_cast<int>(row.fault);
+    EXPECT_EQ(fault_error(row.fault, read, "x").code, row.for_read) << static_cast<int>(row.fault);
+    EXPECT_EQ(fault_error(row.fault, unsent, "x").code, row.for_unsent) << static_cast<int>(row.fault);
+    EXPECT_EQ(fault_error(row.fault, begun, "x").code, row.for_begun) << static_cast<int>(row.fault);
   }
 }
 
 TEST(TransportFaults, SaysFactAndHint) {
-  EXPECT_EQ(fault_error(Fault::kResolve, {}, "GET", "Error resolving address").text(),
-            "GET: the API server's name was not resolved (Error resolving address). HINT: see whether DNS works here and "
+  EXPECT_EQ(fault_error(Fault::kResolve, {}, "Error resolving address").text(),
+            "the API server's name was not resolved (Error resolving address). HINT: see whether DNS works here and "
             "a NetworkPolicy allows it (UDP and TCP 53)");
-  EXPECT_EQ(fault_error(Fault::kRead, {true, true}, "POST", "reset").text(),
-            "POST: the connection broke before the reply was complete (reset); it was sent, so it may have been done");
-  EXPECT_EQ(fault_error(Fault::kCredentials, {}, "GET", "credentials: cannot open /ca").text(),
-            "GET: cannot open /ca. HINT: see the files named in the kubeconfig or the service account's mount");
+  EXPECT_EQ(fault_error(Fault::kRead, {true, true}, "reset").text(),
+            "the connection broke before the reply was complete (reset); it was sent, so it may have been done");
+  EXPECT_EQ(fault_error(Fault::kCredentials, {}, "credentials: cannot open /ca").text(),
+            "cannot open /ca. HINT: see the files named in the kubeconfig or the service account's mount");
 }
 
 TEST(ServerAddress, MustBeHttpsAndNoLiteralOfIPv6) {

@@ -1,6 +1,9 @@
 #include "runtime/manager.hpp"
 
+#include <csignal>
 #include <thread>
+
+#include <unistd.h>
 
 #include <gtest/gtest.h>
 
@@ -142,6 +145,24 @@ TEST(ManagerTest, AReconcileThatDoesNotEndIsNotWaitedForForEver) {
       << "work still runs: the Lease must expire, not be handed over";
   may_end = true;
   may_end.notify_all();
+}
+
+TEST(SignalsTest, TheFirstOneIsARequestToStop) {
+  sigset_t before;
+  ::pthread_sigmask(SIG_SETMASK, nullptr, &before);
+  {
+    Signals signals;
+    std::atomic<bool> heard = false;
+    std::stop_callback on_stop(signals.stop_token(), [&] {
+      heard = true;
+      heard.notify_all();
+    });
+    EXPECT_FALSE(signals.stop_token().stop_requested());
+    ::kill(::getpid(), SIGTERM);
+    heard.wait(false);
+    EXPECT_TRUE(signals.stop_token().stop_requested());
+  }
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
 }  // namespace
