@@ -109,7 +109,8 @@ base::Result<WalReading> read_wal(const WalRange& range, const std::string& scra
       auto where = postgres::waldump_error_position(ran->err);
       bool nothing_there = ran->err.find("could not find a valid record after") != std::string::npos;
       if (!where && !(nothing_there && last)) where = newest ? *newest : from;
-      if (where) {
+      auto broken = postgres::waldump_broken_at(ran->err);
+      if (where && !(broken && *broken >= to)) {
         reading.unreadable = *where;
         reading.words = ran->err.substr(0, 300);
         while (reading.words.ends_with('\n')) reading.words.pop_back();

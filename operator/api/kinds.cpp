@@ -119,7 +119,7 @@ Result<TopologySpec> topology_spec(const Json& spec) {
     if (const Json* wal = a.child("wal")) {
       Reader w(*wal, "spec.archive.wal");
       w.word("method", {"Command"}, &t.archive.wal.method);
-      w.word("setup", {"Report", "Configure", "ConfigureAndRestart"}, &t.archive.wal.setup);
+      w.word("setup", {"Report", "ConfigureAndRestart"}, &t.archive.wal.setup);
       w.maybe("replaceExisting", &t.archive.wal.replace_existing);
       PGR_TRY(w.done());
     }

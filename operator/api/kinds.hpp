@@ -65,7 +65,7 @@ struct Connection {
 
 struct Wal {
   std::string method = "Command";
-  std::string setup = "Report";  // Report | Configure | ConfigureAndRestart
+  std::string setup = "Report";  // Report | ConfigureAndRestart
   bool replace_existing = false;
 };
 

@@ -25,7 +25,7 @@ void set_condition(Json* conditions, std::string_view type, std::string_view sta
   Json made = {{"type", type},
                {"status", status},
                {"reason", reason.empty() ? "Unknown" : reason},
-               {"message", std::string(message).substr(0, 4096)},
+               {"message", base::cut_text(message, 4096)},
                {"observedGeneration", generation},
                {"lastTransitionTime", now}};
   for (Json& c : *conditions) {

@@ -113,6 +113,15 @@ StepResult plan_cutover(Action& a, const api::FailoverSpec& spec) {
                                                        {"world", in["world"]}})},
                    {"facts", facts},
                    {"dataAtStake", at_stake}};
+  Json changes = Json::array();
+  for (const plan::ServiceView& s : scene->services) {
+    changes.push_back(plan::git_change("Service/" + s.name, s.manager, "  selector: " + s.selector.dump(),
+                                       "  selector: " + at(in, {"services", s.name, "new"}).dump()));
+  }
+  changes.push_back(plan::git_change(fmt::format("{}/{}", from->workload.kind, from->workload.name), from->manager,
+                                     fmt::format("  replicas: {}", from->replicas), "  replicas: 0"));
+  changes.push_back(plan::git_change(fmt::format("{}/{}", to->workload.kind, to->workload.name), to->manager, "  replicas: 0", "  replicas: 1"));
+  a.status.plan["gitChanges"] = changes;
   a.status.extra["from"] = from->name;
   a.status.extra["to"] = to->name;
   return StepResult::done();
@@ -155,7 +164,8 @@ StepResult fence(Action& a) {
   a.status.extra["fence"] = {{"proof", proof == "Terminated" ? "Terminated, ShutDown" : "ShutDown"}, {"state", at(r.result, {"state"})},
                              {"checkpointLSN", at(r.result, {"checkpointLSN"})}, {"timeline", at(r.result, {"timeline"})}};
   Json loss = at(r.result, {"atStake"}).is_object() ? at(r.result, {"atStake"}) : Json::object();
-  loss["exact"] = true;
+  // Never a number that was not counted.
+  loss["exact"] = at(loss, {"transactions"}).is_number_integer();
   a.status.extra["dataLoss"] = loss;
   return r;
 }
@@ -383,8 +393,9 @@ Flow cutover_flow(Action& action, const api::FailoverSpec& spec) {
   };
   flow.record = record_and_release;
   flow.success = [](Action& a) {
+    const Json& left = at(a.status.extra, {"dataLoss", "transactions"});
     return fmt::format("{} is the primary; {} is stopped and fenced with its data as the undo; {} transactions written to it after the fork stay there",
-                       text_at(a.status.extra, {"to"}), text_at(a.status.extra, {"from"}), number_at(a.status.extra, {"dataLoss", "transactions"}));
+                       text_at(a.status.extra, {"to"}), text_at(a.status.extra, {"from"}), left.is_number_integer() ? left.dump() : "an unknown number of");
   };
   return flow;
 }

@@ -57,7 +57,7 @@ void log_end(Action& a, const std::string& outcome) {
   Json& log = a.status.operation.log;
   if (!log.empty() && !log.back().contains("endTime")) {
     log.back()["endTime"] = base::format_time_micro(base::now());
-    log.back()["outcome"] = outcome.substr(0, 512);
+    log.back()["outcome"] = base::cut_text(outcome, 512);
   }
 }
 
@@ -156,7 +156,7 @@ Result<Again> plan(Action& a, const Flow& flow, const Json& before) {
     PGR_TRY(a.save(a));
     return Again{};
   }
-  if (flow.approval_required) {
+  if (flow.approval_required || plan::managed(base::at(a.status.plan, {"gitChanges"}))) {
     say(a, Phase::kAwaitingApproval, "AwaitingApproval",
         fmt::format("the plan is ready and waits for approval. HINT: read status.plan, then: kubectl patch {} {} -n {} --type=merge -p "
                     "'{{\"spec\":{{\"approvedPlan\":\"{}\"}}}}'",

@@ -124,6 +124,10 @@ StepResult plan_restore(Action& a, const api::RestoreSpec& spec) {
   Json covered = {{"backupID", in["backupID"]}, {"targetLSN", in["targetLSN"]}, {"timeline", in["timeline"]}, {"target", target->name},
                   {"world", in["world"]}, {"spec", api::spec_hash(at(a.object, {"spec"}))}};
   a.status.plan = {{"digest", plan_digest(a.meta.uid, covered)}, {"facts", facts}};
+  if (target->replicas != 1) {
+    a.status.plan["gitChanges"] = Json::array({plan::git_change(fmt::format("{}/{}", target->workload.kind, target->workload.name), target->manager,
+                                                                fmt::format("  replicas: {}", target->replicas), "  replicas: 1")});
+  }
   a.status.extra["backupID"] = at(p, {"backupID"});
   a.status.extra["target"] = {{"asked", spec.target_time.empty() ? "latest" : spec.target_time},
                               {"lsn", at(p, {"targetLSN"})},

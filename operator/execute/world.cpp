@@ -148,6 +148,7 @@ Result<plan::SceneView> observe_scene(World& world, const std::string& topology_
     plan::ServiceView view;
     view.name = s.name;
     view.uid = text_at(*service, {"metadata", "uid"});
+    view.manager = plan::managed_by(*service);
     view.selector = at(*service, {"spec", "selector"});
     if (const Json& ports = at(*service, {"spec", "ports"}); ports.is_array() && !ports.empty()) {
       view.port = static_cast<int>(number_at(ports[0], {"port"}, 5432));
@@ -161,6 +162,7 @@ Result<plan::SceneView> observe_scene(World& world, const std::string& topology_
     plan::ApplicationView view;
     view.workload = w;
     view.uid = text_at(workload, {"metadata", "uid"});
+    view.manager = plan::managed_by(workload);
     view.replicas = static_cast<int>(number_at(workload, {"spec", "replicas"}, 1));
     std::string before = text_at(workload, {"metadata", "annotations", api::kAnnotationReplicasBefore});
     view.replicas_before = before.empty() ? 0 : std::atoi(before.c_str());

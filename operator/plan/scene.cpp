@@ -56,6 +56,7 @@ Result<MemberView> member_view(const api::Member& member, const api::Archive& ar
   v.name = member.name;
   v.workload = member.workload;
   v.workload_uid = text_at(workload, {"metadata", "uid"});
+  v.manager = managed_by(workload);
   v.replicas = static_cast<int>(number_at(workload, {"spec", "replicas"}, 1));
   v.replicas_before = annotation_number(workload, 1);
   v.pod_template = at(workload, {"spec", "template"});
@@ -190,6 +191,17 @@ Result<Json> switched_selector(const ServiceView& service, const MemberView& to,
                               "add a label to the selector that differs between the members"));
   }
   return next;
+}
+
+Json git_change(const std::string& object, const std::string& manager, const std::string& was, const std::string& becomes) {
+  Json change = {{"object", object}, {"diff", fmt::format("-{}\n+{}", was, becomes)}};
+  if (!manager.empty()) change["manager"] = manager;
+  return change;
+}
+
+bool managed(const Json& git_changes) {
+  return git_changes.is_array() &&
+         std::any_of(git_changes.begin(), git_changes.end(), [](const Json& c) { return !text_at(c, {"manager"}).empty(); });
 }
 
 std::string managed_by(const Json& object) {

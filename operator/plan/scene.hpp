@@ -17,6 +17,7 @@ struct MemberView {
   std::string name;
   api::WorkloadRef workload;
   std::string workload_uid;
+  std::string manager;          // who else manages the workload (managed_by)
   int replicas = 0;             // wanted
   int replicas_before = 1;      // from the annotation, else 1
   Json pod_template;            // .spec.template
@@ -35,14 +36,14 @@ struct MemberView {
 };
 
 struct ServiceView {
-  std::string name, uid;
+  std::string name, uid, manager;
   Json selector;
   int port = 5432;  // the service's own port
 };
 
 struct ApplicationView {
   api::WorkloadRef workload;
-  std::string uid;
+  std::string uid, manager;
   int replicas = 0;
   int replicas_before = 0;  // from the annotation, 0 = none
   Json labels;
@@ -73,6 +74,12 @@ struct SceneView {
 
 // Who else manages an object, by its marks: "Argo CD", "Flux", "Helm release x", or empty.
 [[nodiscard]] std::string managed_by(const Json& object);
+
+// One entry of status.plan.gitChanges: an object that the action changes, who else manages it, and the lines that what
+// manages it must take over, or it will change them back.
+[[nodiscard]] Json git_change(const std::string& object, const std::string& manager, const std::string& was, const std::string& becomes);
+// Whether anybody else manages an object of the list: then no plan goes without approval.
+[[nodiscard]] bool managed(const Json& git_changes);
 
 // Pods of a workload that still count: not Succeeded or Failed.
 [[nodiscard]] bool pod_counts(const Json& pod);

@@ -14,7 +14,7 @@ namespace {
 std::string cell(const Json& value) {
   std::string text = value.is_string() ? value.get<std::string>() : value.dump();
   std::string out;
-  for (char c : text.substr(0, 600)) out += c == '\n' ? std::string(" ") : c == '|' ? std::string("\\|") : std::string(1, c);
+  for (char c : base::cut_text(text, 600)) out += c == '\n' ? std::string(" ") : c == '|' ? std::string("\\|") : std::string(1, c);
   return out;
 }
 

@@ -36,8 +36,16 @@ std::int64_t number_at(const Json& object, std::initializer_list<std::string_vie
   return value.is_number_integer() ? value.get<std::int64_t>() : otherwise;
 }
 
+std::string cut_text(std::string_view text, std::size_t limit) {
+  if (text.size() <= limit) return std::string(text);
+  while (limit > 0 && (static_cast<unsigned char>(text[limit]) & 0xC0U) == 0x80U) --limit;
+  return std::string(text.substr(0, limit));
+}
+
 Reader::Reader(const Json& object, std::string path) : object_(object), path_(std::move(path)) {
-  if (!object_.is_object()) {
+  if (object_.is_null()) {
+    fail_with(error(ErrorCode::kInvalid, fmt::format("{} is missing", path_), fmt::format("set {}", path_)));
+  } else if (!object_.is_object()) {
     fail_with(error(ErrorCode::kInvalid, fmt::format("{} is {}, not an object", path_, object_.type_name())));
   }
 }

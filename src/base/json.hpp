@@ -24,6 +24,9 @@ using Json = nlohmann::json;
 [[nodiscard]] std::int64_t number_at(const Json& object, std::initializer_list<std::string_view> path,
                                      std::int64_t otherwise = 0);
 
+// The first `limit` bytes of UTF-8 at most, cut between characters.
+[[nodiscard]] std::string cut_text(std::string_view text, std::size_t limit);
+
 // Reads one object field by field, collects the first error, and at the end names fields nobody read.
 // Use: Reader r(json, "spec"); r.need("name", &name); r.maybe("count", &count); PGR_TRY(r.done());
 class Reader {

@@ -134,4 +134,14 @@ std::optional<Lsn> waldump_error_position(std::string_view text) {
   return *lsn;
 }
 
+std::optional<Lsn> waldump_broken_at(std::string_view text) {
+  auto last = text.rfind(" at ");
+  if (last == std::string_view::npos) return std::nullopt;
+  std::string_view where = text.substr(last + 4);
+  where = where.substr(0, where.find_first_of(": ,\n"));
+  auto lsn = Lsn::parse(where);
+  if (!lsn) return std::nullopt;
+  return *lsn;
+}
+
 }  // namespace pgrunbook::postgres

@@ -47,4 +47,8 @@ struct WalRecord {
 // where the text is about something else.
 [[nodiscard]] std::optional<Lsn> waldump_error_position(std::string_view stderr_text);
 
+// Where the bytes are no record: the last position such an error names. pg_waldump -e reads the page of its end only up
+// to the end, so where that is the start of a page's first record it fails right there, with everything before it read.
+[[nodiscard]] std::optional<Lsn> waldump_broken_at(std::string_view text);
+
 }  // namespace pgrunbook::postgres

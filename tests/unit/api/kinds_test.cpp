@@ -93,7 +93,7 @@ INSTANTIATE_TEST_SUITE_P(
         Wrong{"NoMembers", "PostgresTopology", kTopology, "/members", nullptr, "Invalid", "spec.members is missing. HINT: set spec.members"},
         Wrong{"NoClaim", "PostgresTopology", kTopology, "/archive/volume/claimName", nullptr, "Invalid", "spec.archive.volume.claimName is missing. HINT: set spec.archive.volume.claimName"},
         Wrong{"MemberTwice", "PostgresTopology", kTopology, "/members/1/name", R"("a")", "Invalid", "spec.members[1] repeats the name a. HINT: give each member its own name"},
-        Wrong{"Setup", "PostgresTopology", kTopology, "/archive/wal", R"({"setup": "Restart"})", "Invalid", "spec.archive.wal.setup is Restart, which is none of Report, Configure, ConfigureAndRestart"},
+        Wrong{"Setup", "PostgresTopology", kTopology, "/archive/wal", R"({"setup": "Restart"})", "Invalid", "spec.archive.wal.setup is Restart, which is none of Report, ConfigureAndRestart"},
         Wrong{"ReplaceExisting", "PostgresTopology", kTopology, "/archive/wal", R"({"replaceExisting": "yes"})", "Invalid", "spec.archive.wal.replaceExisting is \"yes\", not true or false"},
         Wrong{"Streaming", "PostgresTopology", kTopology, "/members/0/whenStandby", R"("StreamingReplica")", "Invalid", "spec.members[0].whenStandby is StreamingReplica, which is none of ColdSpare"},
         Wrong{"SslMode", "PostgresTopology", kTopology, "/connection/sslMode", R"("verify-full")", "Invalid", "spec.connection.sslMode is verify-full, which is none of disable, allow, prefer, require"},

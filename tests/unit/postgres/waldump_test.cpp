@@ -109,4 +109,11 @@ TEST(Waldump, ErrorPosition) {
 }
 
 }  // namespace
+TEST(Waldump, BrokenAtIsTheLastPositionAnErrorNames) {
+  // The shutdown checkpoint at a page's first record, with -e on it: everything before it was read.
+  EXPECT_EQ(waldump_broken_at("pg_waldump: error: error in WAL record at 0/C002F10: invalid resource manager ID 64 at 0/D000028\n")->text(), "0/D000028");
+  EXPECT_EQ(waldump_broken_at("pg_waldump: error: error in WAL record at 0/30000D8: invalid record length at 0/3000110: wanted 24, got 0\n")->text(), "0/3000110");
+  EXPECT_FALSE(waldump_broken_at("pg_waldump: error: could not find file \"000000010000000000000009\""));
+}
+
 }  // namespace pgrunbook::postgres
