@@ -1,0 +1,132 @@
+// Plans on a real archive: what is refused, and in which words.
+#include <thread>
+
+#include "postgres/pitr_scene.hpp"
+
+namespace pgrunbook::agent {
+namespace {
+
+using ::testing::HasSubstr;
+
+using PlanJob = Scene;
+
+TEST_F(PlanJob, RefusalsNameTheNearestPossibleTarget) {
+  Server& primary = start_primary();
+  auto none = run(plan_order(1, ""));
+  EXPECT_EQ(none.outcome, api::Outcome::kRefused);
+  EXPECT_EQ(none.reason, "NoBackup");
+  std::string too_early = clock(primary);
+  backup(primary);
+  std::string stop = base::format_time_micro(must(repository().backup("b1")).stop_time);
+  insert(primary, 2);
+  marker(primary);
+  std::string last = primary.sql("SELECT to_char(timestamp AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') FROM pg_last_committed_xact()");
+  primary.wait_for("SELECT last_archived_wal >= (SELECT pg_walfile_name(pg_current_wal_lsn() - 1024*1024)) FROM pg_stat_archiver", "t");
+  std::string late = clock(primary);
+
+  auto early = run(plan_order(2, too_early));
+  EXPECT_EQ(early.outcome, api::Outcome::kRefused);
+  EXPECT_EQ(early.reason, "TargetBeforeBackup");
+  EXPECT_EQ(early.message, fmt::format("target {} lies before the end of backup b1", too_early));
+  EXPECT_EQ(early.hint, fmt::format("the earliest possible targetTime is {}", stop));
+
+  auto after = run(plan_order(3, late));
+  EXPECT_EQ(after.outcome, api::Outcome::kRefused);
+  EXPECT_EQ(after.reason, "TargetAfterArchive");
+  EXPECT_EQ(after.message, fmt::format("target {} lies after the last transaction in the archive", late));
+  EXPECT_EQ(after.hint, fmt::format("the latest possible targetTime is {}; or leave out targetTime to get the latest state", last));
+
+  auto future = run(plan_order(4, "2999-01-01T00:00:00Z"));
+  EXPECT_EQ(future.reason, "TargetInFuture");
+
+  Order unknown = plan_order(5, "");
+  unknown.plan.backup_id = "b9";
+  EXPECT_EQ(run(unknown).reason, "UnknownBackup");
+  Order strange = plan_order(6, "");
+  strange.plan.timeline = 7;
+  EXPECT_EQ(run(strange).reason, "UnknownTimeline");
+  Order zone = plan_order(7, "2026-11-20T15:00:00");
+  EXPECT_THAT(run(zone).message, HasSubstr("names no time zone"));
+
+  // A quiet server that switched afterwards proves that nothing happened: the same time is good now.
+  std::string segment = primary.switch_segment();
+  auto quiet = must_succeed(plan_order(8, late, {segment}));
+  EXPECT_FALSE(quiet.result.contains("excluded"));
+  EXPECT_EQ(quiet.result["included"]["time"], last);
+}
+
+TEST_F(PlanJob, AGapIsNamed) {
+  Server& primary = start_primary();
+  backup(primary);
+  insert(primary, 2);
+  std::string before = clock(primary);
+  insert(primary, 1);
+  std::string first = primary.switch_segment();
+  insert(primary, 2);
+  std::string lost = primary.switch_segment();
+  insert(primary, 2);
+  std::string inside = clock(primary);
+  std::string last = marker(primary);
+  must_succeed(plan_order(1, "", {first, lost, last}));
+  auto r = repository();
+  std::string file = r.layout().wal_file(must(postgres::parse_wal_name(lost)));
+  ASSERT_EQ(::unlink(file.c_str()), 0);
+  auto gap = run(plan_order(2, inside, {last}));
+  EXPECT_EQ(gap.outcome, api::Outcome::kRefused);
+  EXPECT_EQ(gap.reason, "WalGap");
+  EXPECT_EQ(gap.message, fmt::format("target {} lies behind a gap in the archive; the first missing segment is {}", inside, lost));
+  EXPECT_THAT(gap.hint, HasSubstr("the latest possible targetTime is "));
+  must_succeed(plan_order(3, before, {last}));
+  auto latest = must_succeed(plan_order(4, "", {last}));
+  EXPECT_EQ(latest.result["gap"], lost);
+  EXPECT_EQ(latest.result["walEnd"], first);
+}
+
+TEST_F(PlanJob, TheLedgerLetsAnActionHappenOnce) {
+  Server& primary = start_primary();
+  backup(primary);
+  Order first = plan_order(1, "");
+  EXPECT_EQ(must_succeed(first).result["alreadyTried"], false);
+  EXPECT_EQ(must_succeed(first).result["alreadyTried"], false);  // the same object again plans again
+  Order second = first;
+  second.action.uid = uid(2);
+  auto tried = must_succeed(second);
+  EXPECT_EQ(tried.result["alreadyTried"], true);
+  EXPECT_EQ(tried.result["alreadyDone"], false);
+  EXPECT_EQ(tried.result["ledger"]["uid"], uid(1));
+  must(repository().finish_action(action_key(first), {{"outcome", "Completed"}, {"uid", uid(1)}}));
+  auto done = must_succeed(second);
+  EXPECT_EQ(done.result["alreadyDone"], true);
+  EXPECT_EQ(done.reason, "AlreadyDone");
+}
+
+TEST_F(PlanJob, ASegmentThatNeverArrivesIsNamed) {
+  start_primary();
+  Order o = plan_order(1, "", {"0000000100000000000000FF"});
+  o.plan.wait_seconds = 0;
+  auto a = run(o);
+  EXPECT_EQ(a.outcome, api::Outcome::kFailed);
+  EXPECT_EQ(a.reason, "SegmentNotArrived");
+  EXPECT_THAT(a.message, HasSubstr("0000000100000000000000FF"));
+}
+
+TEST_F(PlanJob, MinimalWalEndsTheWindow) {
+  Server& primary = start_primary();
+  backup(primary);
+  insert(primary, 2);
+  primary.stop();
+  std::string auto_conf = must(base::read_file(primary.data() + "/postgresql.auto.conf"));
+  test::write_file(primary.data() + "/postgresql.auto.conf", "archive_mode = off\nwal_level = minimal\nmax_wal_senders = 0\n");
+  primary.start();
+  insert(primary, 1);
+  primary.stop();
+  test::write_file(primary.data() + "/postgresql.auto.conf", auto_conf);
+  primary.start();
+  insert(primary, 1);
+  auto a = run(plan_order(1, "", {marker(primary)}));
+  EXPECT_EQ(a.outcome, api::Outcome::kRefused);
+  EXPECT_EQ(a.reason, "WalLevelMinimal") << a.message;
+}
+
+}  // namespace
+}  // namespace pgrunbook::agent
