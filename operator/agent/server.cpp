@@ -43,15 +43,17 @@ base::Result<std::string> hba_name(const std::string& role) {
   return "\"" + role + "\"";
 }
 
+// ERROR, FATAL and PANIC lines; where the configuration is what is wrong, the LOG lines that say how.
 std::string failing_lines(std::string_view output) {
   std::string found;
+  bool configuration = output.find("contains errors") != std::string_view::npos;
   while (!output.empty()) {
     auto end = std::min(output.find('\n'), output.size());
     std::string_view line = output.substr(0, end);
     output.remove_prefix(std::min(end + 1, output.size()));
-    for (std::string_view word : {"ERROR:  ", "FATAL:  ", "PANIC:  "}) {
+    for (std::string_view word : {"ERROR:  ", "FATAL:  ", "PANIC:  ", "LOG:  "}) {
       auto at = line.find(word);
-      if (at == std::string_view::npos) continue;
+      if (at == std::string_view::npos || (word.starts_with("LOG") && !configuration)) continue;
       found += (found.empty() ? "" : "; ") + std::string(line.substr(at));
     }
   }

@@ -18,6 +18,7 @@ namespace {
 using postgres::Lsn;
 
 constexpr std::size_t kBatch = 8;                        // segments per run, plus one that the next run reads again
+constexpr std::uint64_t kPage = 8192;                    // XLOG_BLCKSZ
 constexpr auto kTimeLimit = std::chrono::minutes(30);    // of one run over at most nine segments
 
 // Cuts a stream into lines.
@@ -79,7 +80,9 @@ base::Result<WalReading> read_wal(const WalRange& range, const std::string& scra
     if (from >= to) break;
 
     base::Command command;
-    command.argv = {program, "-p", scratch, "-t", std::to_string(name.number()), "-s", from.text(), "-e", to.text()};
+    // To the end of a page: pg_waldump, told to end within one, reads the rest of it from the page before.
+    Lsn whole((to.value() + kPage - 1) / kPage * kPage);
+    command.argv = {program, "-p", scratch, "-t", std::to_string(name.number()), "-s", from.text(), "-e", whole.text()};
     if (range.major >= 15 && range.major < 90) {  // before 15 only one manager can be named
       for (const char* manager : {"Transaction", "XLOG", "Tablespace"}) {
         command.argv.emplace_back("-r");

@@ -27,7 +27,7 @@ TEST_F(Fence, WaitsForTheStopThenCountsWhatIsLeft) {
   insert(primary, 3);
   backup(primary);
   insert(primary, 2);
-  auto plan = must_succeed(plan_order(1, clock(primary), {marker(primary)}));
+  auto plan = plan_now(1, primary);
   auto recovered = must_succeed(recover_order(1, plan.result));
   insert(primary, 7);
   primary.switch_segment();
@@ -89,7 +89,7 @@ TEST_F(Fence, AfterACutoverATimeOnTheLeftTimelineIsRefusedAndOneOnTheNewIsReache
   Server& primary = start_primary();
   backup(primary);
   insert(primary, 2);
-  auto plan = must_succeed(plan_order(1, clock(primary), {marker(primary)}));
+  auto plan = plan_now(1, primary);
   auto recovered = must_succeed(recover_order(1, plan.result));
   insert(primary, 3);
   std::string lived = clock(primary);

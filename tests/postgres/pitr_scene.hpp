@@ -122,6 +122,11 @@ class Scene : public ::testing::Test {
     o.plan.wait_for = wait_for;
     return o;
   }
+  // To now: everything up to here, nothing of the marker.
+  Answer plan_now(int action, const Server& server) {
+    std::string time = clock(server);
+    return must_succeed(plan_order(action, time, {marker(server)}));
+  }
   [[nodiscard]] Order recover_order(int action, const base::Json& plan, const std::string& member = "standby") const {
     Order o = order(api::jobs::kRecover, action, member);
     o.recover.backup_id = base::text_at(plan, {"backupID"});

@@ -14,7 +14,7 @@ class RecoverJob : public Scene {
   base::Json planned(Server& primary) {
     backup(primary);
     insert(primary, 3);
-    return must_succeed(plan_order(1, clock(primary), {marker(primary)})).result;
+    return plan_now(1, primary).result;
   }
   void make_old_directory() {
     must(base::make_directories(standby_data() + "/base"));
@@ -139,7 +139,7 @@ TEST_F(RecoverJob, SettingsThatRoseAfterTheBackupAreRaised) {
   primary.stop();
   primary.start();
   insert(primary, 2);
-  auto plan = must_succeed(plan_order(1, clock(primary), {marker(primary)}));
+  auto plan = plan_now(1, primary);
   must_succeed(recover_order(1, plan.result));
   Server restored = start_member(standby_mount());
   EXPECT_EQ(restored.sql("SELECT count(*) FROM credit_trade"), "4");

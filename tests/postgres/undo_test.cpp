@@ -11,7 +11,7 @@ class UndoJob : public Scene {
     Server& primary = start_primary();
     backup(primary);
     insert(primary, 3);
-    auto plan = must_succeed(plan_order(1, clock(primary), {marker(primary)}));
+    auto plan = plan_now(1, primary);
     return must_succeed(recover_order(1, plan.result));
   }
   void make_old_directory() {
