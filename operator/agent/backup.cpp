@@ -56,8 +56,8 @@ class SilenceWatch {
   SilenceWatch& operator=(const SilenceWatch&) = delete;
   void heard() {
     std::lock_guard hold(mutex_);
-    begun_ = true;
     last_ = std::chrono::steady_clock::now();
+    if (!std::exchange(begun_, true)) wake_.notify_all();  // another limit holds from now on
   }
   [[nodiscard]] bool fired() const { return fired_; }
 

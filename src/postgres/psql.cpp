@@ -30,7 +30,7 @@ std::vector<std::pair<std::string, std::string>> connection_environment(const Ps
   std::vector<std::pair<std::string, std::string>> e{
       {"PGHOST", t.host},       {"PGPORT", std::to_string(t.port)}, {"PGUSER", t.user},
       {"PGDATABASE", t.database}, {"PGPASSWORD", t.password},       {"PGCONNECT_TIMEOUT", "5"},
-      {"PGPASSFILE", "/dev/null"}, {"PGSERVICE", ""},               {"PGSERVICEFILE", ""},
+      {"PGPASSFILE", "/nonexistent/pgpass"}, {"PGSERVICE", ""},     {"PGSERVICEFILE", ""},
       {"PGAPPNAME", "pgrunbook"}, {"TZ", "UTC"},                    {"PGTZ", "UTC"},
       {"LC_ALL", "C"},            {"HOME", "/nonexistent"},
   };

@@ -7,6 +7,7 @@
 #include <thread>
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include <gmock/gmock.h>
@@ -103,6 +104,305 @@ TEST_F(Backup, CompletesWithItsWalAndItsManifest) {
   EXPECT_FALSE(walk.missing.has_value());
   EXPECT_EQ(walk.segments.front().name, record.begin_wal);
   EXPECT_EQ(walk.segments.back().name, record.end_wal);
+}
+
+TEST_F(Backup, I18_IsNotCompleteUntilItsWalIsThere) {
+  Server& server = start_server();
+  server.sql("ALTER SYSTEM SET archive_command = 'false'");
+  server.sql("SELECT pg_reload_conf()");
+  auto answer = run_backup_within(order(), *report_, short_limits());
+  ASSERT_FALSE(answer.has_value());
+  EXPECT_EQ(answer.error().reason, "WALNotArchived");
+  EXPECT_THAT(answer.error().text(),
+              ::testing::MatchesRegex(std::string("backup ") + kID + " needs 0000000100000000000000.., which did not reach the "
+                                      "repository within 4 s; the server's archive_command last failed for 0000000100000000000000... "
+                                      "HINT: the server's log says why its archive_command fails"));
+  EXPECT_EQ(answer_of(answer.error()).outcome, api::Outcome::kFailed);
+  EXPECT_TRUE(must(repository().backups()).empty());  // nothing is left, and nothing counts
+  EXPECT_EQ(server.sql("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'walsender'"), "0");
+  server.sql("ALTER SYSTEM RESET archive_command");
+  server.sql("SELECT pg_reload_conf()");
+  EXPECT_TRUE(run_backup(order(), *report_).has_value());
+}
+
+TEST_F(Backup, I18_AnIdleServerIsNoProblem) {
+  start_server();
+  ASSERT_TRUE(run_backup(order("20261120T150405Z-00000001"), *report_).has_value());
+  ASSERT_TRUE(run_backup(order("20261120T150406Z-00000002"), *report_).has_value());
+  auto list = must(repository().backups());
+  ASSERT_EQ(list.size(), 2U);
+  EXPECT_LT(list[0].record->end_lsn, list[1].record->begin_lsn);
+}
+
+TEST_F(Backup, I18_ASegmentUnderItsNameWithOtherContentIsNoProof) {
+  Server& server = start_server();
+  server.wait_for("SELECT count(*) FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready'", "0");
+  std::string name = server.sql("SELECT pg_walfile_name(pg_current_wal_insert_lsn())");
+  server.sql("ALTER SYSTEM SET archive_command = 'true'");  // claims success, stores nothing
+  server.sql("SELECT pg_reload_conf()");
+  auto next = [&](std::uint64_t more) {
+    auto parsed = must(postgres::parse_wal_name(name));
+    return postgres::segment_name(parsed.timeline, must(parsed.segment(16U << 20U)) + more, 16U << 20U);
+  };
+  for (std::uint64_t i = 0; i < 6; ++i) {
+    std::string wrong = test::segment_bytes({.name = next(i + 1), .system_identifier = server.control().system_identifier,
+                                             .segment_size = 16U << 20U});
+    must(archive::put_bytes_if_absent(wrong, repository().layout().wal_file(must(postgres::parse_wal_name(next(i))))));
+  }
+  auto answer = run_backup_within(order(), *report_, short_limits());
+  ASSERT_FALSE(answer.has_value());
+  EXPECT_EQ(answer.error().reason, "WalNameMismatch");
+  EXPECT_TRUE(must(repository().backups()).empty());
+}
+
+TEST_F(Backup, I19_AKillAtAnyMomentLeavesNoBackup) {
+  Server& server = start_server();
+  int killed = 0;
+  for (int i = 0; i < 12; ++i) {
+    std::string id = fmt::format("20261120T150405Z-0000000{:x}", i);
+    pid_t pid = ::fork();
+    if (pid == 0) {
+      (void)!::freopen("/dev/null", "w", stderr);
+      auto answer = run_backup(order(id), *report_);
+      ::_exit(answer ? 0 : 1);
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(150 * i));
+    ::kill(pid, SIGKILL);
+    int status = 0;
+    ::waitpid(pid, &status, 0);
+    bool finished = WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    killed += finished ? 0 : 1;
+    auto record = repository().backup(id);
+    EXPECT_EQ(record.has_value(), base::exists(repository().layout().backup_json(id))) << i;
+    EXPECT_TRUE(record.has_value() || !finished) << i;
+    if (record) {
+      auto stored = archive::read_base_tar(repository().layout().backup_directory(id) + "/base.tar.zst");
+      EXPECT_TRUE(stored.has_value()) << stored.error().text();
+    }
+  }
+  EXPECT_GT(killed, 3);
+  server.wait_for("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'walsender'", "0");
+  EXPECT_TRUE(run_backup(order("20261120T150405Z-ffffffff"), *report_).has_value());
+}
+
+TEST_F(Backup, I19_WhatAKillLeftIsRemovedOnlyWhenItIsOld) {
+  start_server();
+  std::string fresh = repository().layout().backup_directory("20261120T150405Z-00000001");
+  std::string old = repository().layout().backup_directory("20261119T150405Z-00000002");
+  for (const std::string& d : {fresh, old}) {
+    must(base::make_directories(d));
+    test::write_file(d + "/base.tar.zst", "half");
+  }
+  timespec times[2] = {{::time(nullptr) - 100000, 0}, {::time(nullptr) - 100000, 0}};
+  ::utimensat(AT_FDCWD, (old + "/base.tar.zst").c_str(), times, 0);
+  ::utimensat(AT_FDCWD, old.c_str(), times, 0);
+  ASSERT_TRUE(run_backup(order(), *report_).has_value());
+  EXPECT_TRUE(base::exists(fresh));
+  EXPECT_FALSE(base::exists(old));
+}
+
+TEST_F(Backup, ASecondJobOfTheSameBackupDoesNotDisturbTheFirst) {
+  start_server();
+  must(base::make_directories(repository().layout().backup_directory(kID)));
+  auto answer = run_backup(order(), *report_);
+  ASSERT_FALSE(answer.has_value());
+  EXPECT_EQ(answer.error().reason, "BackupInProgress");
+  EXPECT_EQ(answer_of(answer.error()).outcome, api::Outcome::kRefused);
+}
+
+TEST_F(Backup, TheSameOrderAgainAnswersTheSame) {
+  start_server();
+  auto first = run_backup(order(), *report_);
+  ASSERT_TRUE(first.has_value());
+  server_->stop();  // not even a server is needed
+  auto second = run_backup(order(), *report_);
+  ASSERT_TRUE(second.has_value()) << second.error().text();
+  EXPECT_EQ(first->result, second->result);
+  Order other = order();
+  other.action.uid = "another";
+  EXPECT_EQ(run_backup(other, *report_).error().reason, "BackupExists");
+}
+
+TEST_F(Backup, I20_EveryFileIsInTheRecordTheIndexAndTheManifest) {
+  Server& server = start_server({.checksums = true});
+  ASSERT_TRUE(run_backup(order(), *report_).has_value());
+  std::string directory = repository().layout().backup_directory(kID);
+  EXPECT_THAT(must(base::list_directory(directory)), ::testing::ElementsAre("RESTORE.md", "backup.json", "backup_manifest",
+                                                                            "base.index.jsonl", "base.tar.zst"));
+  auto record = must(repository().backup(kID));
+  EXPECT_TRUE(record.data_checksums);
+  EXPECT_EQ(record.control_version, 1300);
+  EXPECT_EQ(record.catalog_version, server.control().catalog_version);
+  EXPECT_EQ(record.databases.size(), 3U);
+  EXPECT_EQ(record.stored_sha256, must(base::sha256_file(directory + "/base.tar.zst")));
+  EXPECT_EQ(record.manifest_sha256, must(base::sha256_file(directory + "/backup_manifest")));
+  EXPECT_EQ(record.index_sha256, must(base::sha256_file(directory + "/base.index.jsonl")));
+  EXPECT_EQ(record.major_version, 15);
+  EXPECT_TRUE(record.tablespaces.empty());
+  std::istringstream index(must(base::read_file(directory + "/base.index.jsonl")));
+  std::size_t files = 0, frames = 0;
+  for (std::string line; std::getline(index, line);) {
+    auto json = must(base::parse_json(line, "index"));
+    files += json.contains("file") ? 1 : 0;
+    frames += json.contains("frame") ? 1 : 0;
+  }
+  EXPECT_EQ(files, record.files);
+  EXPECT_GT(frames, 3U);
+}
+
+TEST_F(Backup, I20_AStoredBackupThatChangedIsNoticed) {
+  start_server();
+  ASSERT_TRUE(run_backup(order(), *report_).has_value());
+  std::string path = repository().layout().backup_directory(kID) + "/base.tar.zst";
+  const std::string good = must(base::read_file(path));
+  auto manifest = must(postgres::parse_backup_manifest(
+      must(base::read_file(repository().layout().backup_directory(kID) + "/backup_manifest"))));
+  auto verify = [&]() -> base::Result<> {
+    auto stored = archive::read_base_tar(path);
+    if (!stored) return base::fail(stored.error());
+    return postgres::compare_with_manifest(manifest, stored->files);
+  };
+  EXPECT_TRUE(verify().has_value());
+  for (int i = 0; i < 12; ++i) {
+    std::string bad = good;
+    // Not the very first bytes: zstd's header has bits that change nothing of what comes out.
+    std::size_t at = good.size() / 12 * static_cast<std::size_t>(i) + 100;
+    bad[at] = static_cast<char>(bad[at] ^ 1);
+    test::write_file(path, bad);
+    EXPECT_NE(must(base::sha256_file(path)), must(repository().backup(kID)).stored_sha256) << at;
+    EXPECT_FALSE(verify().has_value()) << at;
+  }
+  test::write_file(path, good.substr(0, good.size() - 9));
+  EXPECT_FALSE(verify().has_value());
+}
+
+TEST_F(Backup, ExtraTablespacesAreRefused) {
+  Server& server = start_server();
+  must(base::make_directories(path("space"), 0700));
+  server.sql("CREATE TABLESPACE fast LOCATION '" + path("space") + "'");
+  auto answer = run_backup(order(), *report_);
+  ASSERT_FALSE(answer.has_value());
+  EXPECT_EQ(answer.error().reason, "TablespacesUnsupported");
+  EXPECT_EQ(answer.error().text(), "the server has 1 tablespace outside its data directory: fast at " + path("space") +
+                                       ". HINT: move its tables (ALTER TABLE ... SET TABLESPACE pg_default) and drop it; "
+                                       "backups with extra tablespaces are not supported yet");
+  EXPECT_EQ(answer_of(answer.error()).outcome, api::Outcome::kRefused);
+  EXPECT_FALSE(base::exists(repository().layout().backups_directory()));
+}
+
+TEST_F(Backup, WrongServersAndPasswordsAreRefusedWithTheirReason) {
+  Server& server = start_server();
+  ::setenv("PGRUNBOOK_PASSWORD", "wrong", 1);
+  auto answer = run_backup(order(), *report_);
+  ASSERT_FALSE(answer.has_value());
+  EXPECT_EQ(answer.error().reason, "ConnectionRefusedByServer");
+  EXPECT_THAT(answer.error().message, HasSubstr("password authentication failed for user \"pgrunbook\""));
+  ::setenv("PGRUNBOOK_PASSWORD", test::kRolePassword, 1);
+  server.stop();
+  BackupLimits limits = short_limits();
+  limits.connect = seconds(2);
+  answer = run_backup_within(order(), *report_, limits);
+  ASSERT_FALSE(answer.has_value());
+  EXPECT_EQ(answer.error().reason, "ServerUnreachable");
+  EXPECT_EQ(answer.error().hint, "is the member running, and does a NetworkPolicy let Jobs reach it?");
+  server.configure("archive_mode=off");
+  server.start();
+  EXPECT_EQ(run_backup(order(), *report_).error().reason, "ArchivingOff");
+  test::write_file(server.data() + "/standby.signal", "");
+  server.stop();
+  server.configure("archive_mode=on");
+  server.start();
+  EXPECT_EQ(run_backup(order(), *report_).error().reason, "NotPrimary");
+  EXPECT_TRUE(must(repository().backups()).empty());
+}
+
+TEST_F(Backup, ConfigurationOutsideTheDataDirectoryIsKeptOrSaidToBeMissing) {
+  make_server();
+  test::write_file(path("extra.conf"), "work_mem='5MB'\n");
+  server_->configure("include='" + path("extra.conf") + "'");
+  server_->start();
+  server_->make_role();
+  auto answer = run_backup(order("20261120T150405Z-00000001"), *report_);
+  ASSERT_TRUE(answer.has_value()) << answer.error().text();
+  EXPECT_EQ(answer->result["configurationFiles"], base::Json({path("extra.conf")}));
+  auto record = must(repository().backup("20261120T150405Z-00000001"));
+  ASSERT_EQ(record.configuration_files.size(), 1U);
+  EXPECT_EQ(record.configuration_files[0].kept_as, "");
+  EXPECT_THAT(record.configuration_files[0].why_not, HasSubstr("permission denied for function pg_read_binary_file"));
+  server_->sql("GRANT pg_read_server_files TO pgrunbook");
+  server_->sql("GRANT EXECUTE ON FUNCTION pg_read_binary_file(text) TO pgrunbook");
+  answer = run_backup(order("20261120T150406Z-00000002"), *report_);
+  ASSERT_TRUE(answer.has_value()) << answer.error().text();
+  std::string directory = repository().layout().backup_directory("20261120T150406Z-00000002");
+  EXPECT_EQ(must(base::read_file(directory + "/configuration/1-extra.conf")), "work_mem='5MB'\n");
+  EXPECT_THAT(must(base::read_file(directory + "/RESTORE.md")), HasSubstr("is kept as `configuration/1-extra.conf`"));
+}
+
+// The sh blocks of RESTORE.md as one script.
+std::string script_of(const std::string& page) {
+  std::istringstream lines(page);
+  std::string out = "set -e\n";
+  bool inside = false;
+  for (std::string line; std::getline(lines, line);) {
+    if (line == "```sh") {
+      inside = true;
+    } else if (line == "```") {
+      inside = false;
+    } else if (inside) {
+      out += line + "\n";
+    }
+  }
+  return out;
+}
+
+void must_run_link(const std::string& tool, const std::string& directory) {
+  std::string found = test::must_run({"sh", "-c", "command -v " + tool}).out;
+  while (!found.empty() && found.back() == '\n') found.pop_back();
+  if (!found.starts_with('/')) found = "/usr/bin/" + tool;
+  ASSERT_EQ(::symlink(found.c_str(), (directory + "/" + tool).c_str()), 0) << tool;
+}
+
+TEST_F(Backup, RestoreByHandWorksWithStandardToolsOnly) {
+  Server& server = start_server();
+  server.sql("ALTER SYSTEM SET recovery_target_time = '2020-01-01'");  // left over from somebody; would stop the recovery
+  ASSERT_TRUE(run_backup(order(), *report_).has_value());
+  server.sql("DELETE FROM credit_trade WHERE id > 40000");
+  server.wait_for("SELECT last_archived_wal FROM pg_stat_archiver", server.switch_segment());
+  server.stop();
+  std::set<std::string> before;
+  auto hashes = [&] {
+    std::set<std::string> all;
+    std::istringstream list(test::must_run({"find", repository_path(), "-type", "f", "-exec", "sha256sum", "{}", "+"}).out);
+    for (std::string line; std::getline(list, line);) all.insert(line);
+    return all;
+  };
+  before = hashes();
+
+  std::string page = must(base::read_file(repository().layout().backup_directory(kID) + "/RESTORE.md"));
+  auto rule = page.find("archive_mode = off");
+  EXPECT_LT(rule, page.find("```sh"));
+  EXPECT_LT(page.find("recovery_target_timeline = '1'"), page.find("```sh"));
+  // Nothing of ours may be found: the standard tools and PostgreSQL are all there is.
+  std::string tools = path("tools");
+  must(base::make_directories(tools, 0755));
+  for (const char* tool : {"sh", "tar", "zstd", "sha256sum", "sed", "cat", "mkdir", "mktemp", "mv", "cut", "echo", "rm"}) {
+    must_run_link(tool, tools);
+  }
+  for (const char* program : {"pg_ctl", "psql", "pg_controldata", "pg_verifybackup", "postgres", "pg_waldump"}) {
+    ASSERT_EQ(::symlink(Server::program(program).c_str(), (tools + "/" + program).c_str()), 0);
+  }
+  test::write_file(path("restore.sh"), script_of(page) +
+                                           "psql -XAt -h \"$SOCKET\" -U postgres -c 'SELECT count(*) FROM credit_trade' > " +
+                                           path("count") + "\npsql -XAt -h \"$SOCKET\" -U postgres -c 'SHOW archive_mode' > " +
+                                           path("mode") + "\npg_ctl -s -D \"$DATA\" -m fast stop\n");
+  auto ran = must(base::run({{"/bin/sh", path("restore.sh")},
+                             {{"PATH", tools}, {"REPOSITORY", repository_path()}, {"DATA", path("restored")}, {"PGPORT", "5999"}}},
+                            base::Deadline::after(seconds(120))));
+  auto log = base::read_file(path("restored/restore.log"));
+  ASSERT_EQ(ran.exit_code, 0) << ran.out << ran.err << (log ? *log : "");
+  EXPECT_EQ(must(base::read_file(path("count"))), "40000\n");  // with the WAL behind the backup
+  EXPECT_EQ(must(base::read_file(path("mode"))), "off\n");
+  EXPECT_EQ(hashes(), before);  // nothing reached the repository
 }
 
 }  // namespace

@@ -133,6 +133,15 @@ class Server {
     if (expected == 0 && ran.exit_code != 0) throw std::runtime_error("the server did not start:\n" + log());
     return ran.exit_code;
   }
+  // Starts a server that is to end by itself, e.g. a recovery that must stop; waits for its end.
+  void start_and_wait_for_its_end(std::chrono::seconds limit = std::chrono::seconds(60)) {
+    (void)start(1);
+    auto deadline = base::Deadline::after(limit);
+    while (running()) {
+      if (deadline.passed()) throw std::runtime_error("the server goes on:\n" + log());
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    }
+  }
   void stop(const std::string& mode = "fast") {
     (void)base::run({{program("pg_ctl"), "-D", data(), "-w", "-t", "60", "-s", "-m", mode, "stop"}},
                     base::Deadline::after(std::chrono::seconds(90)));
@@ -140,9 +149,7 @@ class Server {
   }
   [[nodiscard]] bool running() const { return base::exists(data() + "/postmaster.pid"); }
   // As kill -9 of the whole server: no shutdown checkpoint, nothing archived.
-  void kill_hard() {
-    stop("immediate");
-  }
+  void kill_hard() { stop("immediate"); }
 
   [[nodiscard]] postgres::PsqlTarget superuser(const std::string& database = "postgres") const {
     postgres::PsqlTarget t;
