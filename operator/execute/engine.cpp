@@ -238,7 +238,7 @@ Result<Again> advance(Action& a, const Flow& flow) {
     if (op.step.empty()) {
       enter(a, steps.front(), 0, steps.size());
       PGR_TRY(a.save(a));
-      a.world.event(a.object, "Normal", "Step", a.status.message);
+      a.world.event(a.object, "Normal", a.status.step, a.status.message);
     }
     std::size_t i = op.step == kRecordStep ? steps.size() : index_of(steps, op.step);
     while (i < steps.size()) {
@@ -275,7 +275,7 @@ Result<Again> advance(Action& a, const Flow& flow) {
         enter(a, steps[i + 1], i + 1, steps.size());
       }
       PGR_TRY(a.save(a));
-      a.world.event(a.object, "Normal", "Step", a.status.message);
+      a.world.event(a.object, "Normal", a.status.step, a.status.message);
       ++i;
     }
   }

@@ -123,6 +123,13 @@ StepResult stop_member(Action& a, const std::string& step, const std::string& na
     bool ours = s.role == "pgrunbook" || (login == Login::kApplication && s.own_role);
     if (!ours) holding.push_back(s);
   }
+  // A client that has just been ended may still be listed for a moment.
+  bool patient = true;
+  if (const Json& log = a.status.operation.log; !log.empty()) {
+    auto began = base::parse_time(text_at(log.back(), {"startTime"}), "startTime");
+    patient = began && base::now() - *began < seconds(5);
+  }
+  if (!holding.empty() && patient) return StepResult::waiting("waiting for clients to leave: " + listed(holding));
   if (!holding.empty()) {
     bool super = std::any_of(holding.begin(), holding.end(), [](const Session& s) { return s.superuser; });
     return StepResult::blocked(base::refused(
