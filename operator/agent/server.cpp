@@ -186,7 +186,8 @@ base::Result<std::string> run_single(const std::string& data_directory, const Se
     }
     if (wrapper == nullptr) {
       base::Error e = base::error(base::ErrorCode::kUnavailable,
-                                  fmt::format("uid {} has no line in /etc/passwd and the image has no libnss_wrapper.so", ::geteuid()));
+                                  fmt::format("uid {} has no line in /etc/passwd and the image has no libnss_wrapper.so", ::geteuid()),
+                                  "postgres --single needs one: add nss_wrapper to the image, or set connection.adminSecretRef");
       e.reason = "NoPasswdEntry";
       return base::fail(e);
     }
