@@ -236,6 +236,13 @@ Result<Json> plan_restore(const Order& order, const archive::Repository& reposit
     if (resolved.error().reason != "TargetBeforeBackup" && resolved.error().reason != "TablespaceInWal") break;
   }
   if (!found) return base::fail(*refusal);
+  if (!time && found->walk.gap && found->walk.missing) {
+    // The latest state was asked for, and this would not be it.
+    return base::fail(base::refused(
+        "WalGap", fmt::format("the latest state lies behind a gap in the archive; the first missing segment is {}", found->walk.missing->name),
+        found->last ? fmt::format("to recover to the last transaction before the gap, write targetTime {}", base::format_time_micro(found->last->time))
+                    : "take a new backup"));
+  }
   if (time) PGR_TRY(check_branches(repository, *history, *time, found->answer, found->backup.major_version));
 
   const auto& a = found->answer;
@@ -318,7 +325,6 @@ Result<Answer> run_plan(const Order& order, Report& report) {
     PGR_ASSIGN(facts, plan_restore(order, repository, report));
     message = fmt::format("backup {} and WAL on timeline {} up to {}", base::text_at(facts, {"backupID"}), facts["timeline"].dump(),
                           base::text_at(facts, {"targetLSN"}));
-    if (facts.contains("gap")) message += fmt::format("; segment {} is missing, what lies behind it cannot be restored", base::text_at(facts, {"gap"}));
   }
   common.update(facts);
   // Only what can be done is entered: a refused plan may be repeated.

@@ -77,9 +77,11 @@ TEST_F(PlanJob, AGapIsNamed) {
   EXPECT_EQ(gap.message, fmt::format("target {} lies behind a gap in the archive; the first missing segment is {}", inside, lost));
   EXPECT_THAT(gap.hint, HasSubstr("the latest possible targetTime is "));
   must_succeed(plan_order(3, before, {last}));
-  auto latest = must_succeed(plan_order(4, "", {last}));
-  EXPECT_EQ(latest.result["gap"], lost);
-  EXPECT_EQ(latest.result["walEnd"], first);
+  auto latest = run(plan_order(4, "", {last}));
+  EXPECT_EQ(latest.outcome, api::Outcome::kRefused);
+  EXPECT_EQ(latest.reason, "WalGap");
+  EXPECT_EQ(latest.message, fmt::format("the latest state lies behind a gap in the archive; the first missing segment is {}", lost));
+  EXPECT_THAT(latest.hint, HasSubstr("to recover to the last transaction before the gap, write targetTime "));
 }
 
 TEST_F(PlanJob, TheLedgerLetsAnActionHappenOnce) {
