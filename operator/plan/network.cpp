@@ -25,6 +25,22 @@ bool port_matches(const Json& rule, int port) {
   });
 }
 
+// Whether a namespaceSelector surely matches our namespace, of whose labels only the name is known.
+bool space_matches(const Json& selector, const std::string& ns) {
+  constexpr const char* kName = "kubernetes.io/metadata.name";
+  if (const Json& labels = base::at(selector, {"matchLabels"}); labels.is_object()) {
+    for (const auto& [key, value] : labels.items()) {
+      if (key != kName) return false;
+    }
+  }
+  if (const Json& expressions = base::at(selector, {"matchExpressions"}); expressions.is_array()) {
+    for (const Json& e : expressions) {
+      if (base::text_at(e, {"key"}) != kName) return false;
+    }
+  }
+  return selector_matches(selector, Json{{kName, ns}});
+}
+
 bool peer_matches(const Json& rule, std::string_view key, const std::string& ns, const Json& labels) {
   const Json& peers = base::at(rule, {key});
   if (!peers.is_array() || peers.empty()) return true;
@@ -32,7 +48,7 @@ bool peer_matches(const Json& rule, std::string_view key, const std::string& ns,
     const Json& block = base::at(p, {"ipBlock"});
     if (block.is_object()) return base::text_at(block, {"cidr"}) == "0.0.0.0/0" && base::at(block, {"except"}).is_null();
     const Json& spaces = base::at(p, {"namespaceSelector"});
-    if (spaces.is_object() && !selector_matches(spaces, Json{{"kubernetes.io/metadata.name", ns}})) return false;
+    if (spaces.is_object() && !space_matches(spaces, ns)) return false;
     const Json& pods = base::at(p, {"podSelector"});
     return !pods.is_object() || selector_matches(pods, labels);
   });

@@ -105,6 +105,13 @@ Result<MemberView> member_view(const api::Member& member, const api::Archive& ar
       if (!claim.empty()) claim_of[text_at(volume, {"name"})] = claim;
     }
   }
+  // A StatefulSet's own claims are named <template>-<set>-<ordinal>.
+  if (const Json& made = at(workload, {"spec", "volumeClaimTemplates"}); made.is_array()) {
+    for (const Json& claim : made) {
+      std::string name = text_at(claim, {"metadata", "name"});
+      claim_of[name] = fmt::format("{}-{}-{}", name, member.workload.name, number_at(workload, {"spec", "ordinals", "start"}));
+    }
+  }
   bool has_subpath = false;
   if (const Json& mounts = at(*container, {"volumeMounts"}); mounts.is_array()) {
     for (const Json& mount : mounts) {

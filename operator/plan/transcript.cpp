@@ -14,7 +14,7 @@ namespace {
 std::string cell(const Json& value) {
   std::string text = value.is_string() ? value.get<std::string>() : value.dump();
   std::string out;
-  for (char c : base::cut_text(text, 600)) out += c == '\n' ? std::string(" ") : c == '|' ? std::string("\\|") : std::string(1, c);
+  for (char c : base::cut_text(text, 600)) out += c == '\n' || c == '\r' ? std::string(" ") : c == '|' ? std::string("\\|") : std::string(1, c);
   return out;
 }
 
@@ -59,7 +59,7 @@ std::string transcript(const std::string& kind, const Json& object, const api::A
     out += fmt::format("### {}\n\n", step);
     table(&out, result);
   }
-  return out.substr(0, 512 * 1024);
+  return base::cut_text(out, 512 * 1024);
 }
 
 }  // namespace pgrunbook::plan
