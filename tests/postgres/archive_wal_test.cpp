@@ -8,6 +8,7 @@
 #include "archive/repository.hpp"
 #include "base/hash.hpp"
 #include "support/postgres/server.hpp"
+#include "support/paths.hpp"
 
 namespace pgrunbook::agent {
 namespace {

@@ -4,6 +4,7 @@
 
 #include "archive/repository.hpp"
 #include "support/postgres/server.hpp"
+#include "support/paths.hpp"
 
 namespace pgrunbook::agent {
 namespace {

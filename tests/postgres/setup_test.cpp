@@ -1,5 +1,6 @@
 // Setup on a stopped primary's volume, and the way back.
 #include "postgres/pitr_scene.hpp"
+#include "support/paths.hpp"
 
 namespace pgrunbook::agent {
 namespace {

@@ -11,6 +11,7 @@
 #include "base/subprocess.hpp"
 #include "support/postgres/temporary.hpp"
 #include "support/postgres/wal_file.hpp"
+#include "support/paths.hpp"
 
 namespace pgrunbook::agent {
 namespace {

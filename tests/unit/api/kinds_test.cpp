@@ -1,5 +1,6 @@
 // Strict decoding of the kinds, and that crds/ and the decoders know the same fields.
 #include "api/kinds.hpp"
+#include "support/paths.hpp"
 
 #include <fstream>
 #include <functional>
@@ -184,7 +185,7 @@ struct KindOfFile {
 class Schema : public testing::TestWithParam<KindOfFile> {
  protected:
   static YAML::Node spec_schema() {
-    YAML::Node crd = YAML::LoadFile(std::string(PGRUNBOOK_SOURCE_DIR "/crds/") + GetParam().file);
+    YAML::Node crd = YAML::LoadFile(std::string(PGRUNBOOK_SOURCE_DIR) + "/crds/" + GetParam().file);
     return crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
   }
   // Kubernetes' own structs, passed on as they are.
@@ -294,10 +295,10 @@ void names_in(const YAML::Node& schema, const std::string& path, std::set<std::s
 TEST(SchemaNames, TheDecodersReadNothingElse) {
   std::set<std::string> in_schema, in_code;
   for (const char* file : {"postgrestopologies.yaml", "postgresbackups.yaml", "postgresrestores.yaml", "failovers.yaml"}) {
-    YAML::Node crd = YAML::LoadFile(std::string(PGRUNBOOK_SOURCE_DIR "/crds/") + file);
+    YAML::Node crd = YAML::LoadFile(std::string(PGRUNBOOK_SOURCE_DIR) + "/crds/" + file);
     names_in(crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"], "", &in_schema);
   }
-  std::ifstream source(PGRUNBOOK_SOURCE_DIR "/operator/api/kinds.cpp");
+  std::ifstream source(std::string(PGRUNBOOK_SOURCE_DIR) + "/operator/api/kinds.cpp");
   std::stringstream text;
   text << source.rdbuf();
   std::string code = text.str();
@@ -310,7 +311,7 @@ TEST(SchemaNames, TheDecodersReadNothingElse) {
 
 TEST(Examples, AreDecoded) {
   for (const char* file : {"topology", "backup", "restore-to-time", "restore-latest", "cutover"}) {
-    YAML::Node node = YAML::LoadFile(fmt::format(PGRUNBOOK_SOURCE_DIR "/manifests/examples/{}.yaml", file));
+    YAML::Node node = YAML::LoadFile(fmt::format("{}/manifests/examples/{}.yaml", PGRUNBOOK_SOURCE_DIR, file));
     std::function<Json(const YAML::Node&)> json = [&](const YAML::Node& n) -> Json {
       if (n.IsMap()) {
         Json out = Json::object();
