@@ -111,7 +111,11 @@ int run_controller(const RunOptions& options) {
   backup.watch(backups, runtime::mappers::self());
   restore.watch(restores, runtime::mappers::self());
   failover.watch(failovers, runtime::mappers::self());
-  topology.watch(topologies, runtime::mappers::self());
+  // Its own status is no news: it holds the primary's LSN, and each write of it would bring on the next.
+  topology.watch(topologies, runtime::mappers::self(), [](const runtime::Change& change) {
+    auto generation = [](const runtime::Snapshot& s) { return s ? base::number_at(*s, {"metadata", "generation"}) : 0; };
+    return generation(change.before) != generation(change.after);
+  });
   auto of_action = [&](const Informer& objects) -> runtime::Mapper {
     return [&objects](const Json& pod) -> std::vector<Key> {
       std::string uid = base::text_at(pod, {"metadata", "labels", api::kLabelActionUid});
