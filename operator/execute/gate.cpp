@@ -1,5 +1,7 @@
 #include "execute/gate.hpp"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "execute/jobs.hpp"
@@ -20,14 +22,41 @@ Result<Json> policies(World& world) {
   return at(list, {"items"});
 }
 
-StepResult missing(const std::string& who, const std::string& policy_name, const plan::Verdict& v, const Json& client,
-                   const plan::MemberView& server) {
-  std::string side = !v.egress && !v.ingress ? "egress and ingress" : v.egress ? "ingress" : "egress";
-  return StepResult::blocked(base::refused(
-      "NetworkPolicyMissing",
-      fmt::format("no NetworkPolicy lets {} reach member {} on port {} ({} is denied)", who, server.name, server.port, side),
-      fmt::format("add this with kubectl apply, and it goes on by itself:\n{}",
-                  plan::missing_policy_yaml(v, policy_name, client, server.labels, server.port))));
+struct Missing {
+  std::string who, denied, yaml;
+};
+
+Missing missing(const std::string& who, const std::string& policy_name, const plan::Verdict& v, const Json& client,
+                const plan::MemberView& server) {
+  return {who, !v.egress && !v.ingress ? "egress and ingress" : v.egress ? "ingress" : "egress",
+          plan::missing_policy_yaml(v, policy_name, client, server.labels, server.port)};
+}
+
+StepResult blocked(const std::vector<Missing>& all, const plan::MemberView& server) {
+  std::string who, yaml;
+  for (const Missing& m : all) {
+    who += fmt::format("{}{} ({} is denied)", who.empty() ? "" : ", nor ", m.who, m.denied);
+    yaml += (yaml.empty() ? "" : "---\n") + m.yaml;
+  }
+  return StepResult::blocked(base::refused("NetworkPolicyMissing",
+                                           fmt::format("no NetworkPolicy lets {} reach member {} on port {}", who, server.name, server.port),
+                                           "add this with kubectl apply, and it goes on by itself:\n" + yaml));
+}
+
+// "role: client" -> "role-client": part of a policy's name.
+std::string name_of(const Json& labels) {
+  std::string name;
+  for (const auto& [key, value] : labels.items()) {
+    for (char c : (name.empty() ? "" : "-") + key + "-" + value.get<std::string>()) {
+      bool plain = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-';
+      name += plain ? c : c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : '-';
+    }
+  }
+  return name.substr(0, 100);
+}
+
+bool contains(const Json& labels, const Json& some) {
+  return std::all_of(some.items().begin(), some.items().end(), [&](const auto& item) { return at(labels, {item.key()}) == item.value(); });
 }
 
 // Whether the action that a Lease names is over: none of our kinds has an unfinished object with that uid.
@@ -55,22 +84,29 @@ std::optional<StepResult> network_gate(World& world, const std::string& who, con
   if (!all) return StepResult::of(all.error().in("read NetworkPolicies"));
   plan::Verdict v = plan::network_verdict(*all, world.ns, client_labels, server.labels, server.port);
   if (v.allowed()) return std::nullopt;
-  return missing(who, policy_name, v, client_labels, server);
+  return blocked({missing(who, policy_name, v, client_labels, server)}, server);
 }
 
 std::optional<StepResult> clients_follow_gate(World& world, const plan::SceneView& scene, const plan::MemberView& from,
                                               const plan::MemberView& to) {
   auto all = policies(world);
   if (!all) return StepResult::of(all.error().in("read NetworkPolicies"));
+  // By the labels that policies name, then the applications that none of those covers.
   std::vector<std::pair<std::string, Json>> clients;
-  for (const plan::ApplicationView& app : scene.applications) clients.emplace_back("application " + app.workload.name, app.labels);
   for (const Json& labels : plan::admitted_clients(*all, from.labels)) clients.emplace_back("clients labelled " + labels.dump(), labels);
+  for (const plan::ApplicationView& app : scene.applications) clients.emplace_back("application " + app.workload.name, app.labels);
+  std::vector<Missing> cut_off;
+  std::vector<Json> named;
   for (const auto& [who, labels] : clients) {
     bool before = plan::network_verdict(*all, world.ns, labels, from.labels, from.port).allowed();
     plan::Verdict after = plan::network_verdict(*all, world.ns, labels, to.labels, to.port);
-    if (before && !after.allowed()) return missing(who, "clients-to-" + to.name, after, labels, to);
+    if (!before || after.allowed()) continue;
+    if (std::any_of(named.begin(), named.end(), [&](const Json& some) { return contains(labels, some); })) continue;
+    named.push_back(labels);
+    cut_off.push_back(missing(who, name_of(labels) + "-to-" + to.name, after, labels, to));
   }
-  return std::nullopt;
+  if (cut_off.empty()) return std::nullopt;
+  return blocked(cut_off, to);
 }
 
 StepResult hold_volumes(Action& a, const std::vector<std::string>& claim_uids) {
