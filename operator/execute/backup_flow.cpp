@@ -54,10 +54,7 @@ StepResult plan_backup(Action& a, const api::BackupSpec& spec) {
   call.fill = [](api::Order& o) { o.plan.method = "Base"; };
   StepResult r = run_job(a, *scene, call);
   if (r.kind != StepResult::Kind::kDone) return r;
-  if (auto before = already(a, r.result)) {
-    if (before->result.is_object() && at(before->result, {"summary"}).is_object()) a.status.extra.update(before->result["summary"]);
-    return *before;
-  }
+  if (auto before = already(a, r.result)) return *before;
   std::string id = text_at(r.result, {"backupID"});
   if (id.empty()) {
     std::string stamp;

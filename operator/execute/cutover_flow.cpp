@@ -35,7 +35,8 @@ StepResult plan_cutover(Action& a, const api::FailoverSpec& spec) {
     return StepResult::blocked(base::refused("NoPrimary", "no member is selected by all of the topology's Services", "correct the selector or spec.services"));
   }
   if (from == to) {
-    return StepResult::failed(base::refused("AlreadyPrimary", fmt::format("{} is the primary already", to->name), "nothing is to be done"));
+    return unless_done_before(a, *scene, *to,
+                              base::refused("AlreadyPrimary", fmt::format("{} is the primary already", to->name), "nothing is to be done"));
   }
   for (const plan::ServiceView& s : scene->services) {
     auto next = plan::switched_selector(s, *to, scene->members);
@@ -176,6 +177,8 @@ StepResult unfence(Action& a) {
   const plan::MemberView* from = from_of(a, *scene);
   if (from == nullptr) return StepResult::failed(base::refused("NoMember", "the old primary is no longer in the topology"));
   // A fence Job that still waits is ended; a finished one is reversed on the volume.
+  auto claim = claim_left_by(a, "fence", 1);
+  if (!claim) return StepResult::of(claim.error());
   auto answer = job_answer(a, "fence", 1);
   if (!answer && answer.error().code != base::ErrorCode::kNotFound) return StepResult::of(answer.error());
   if (answer && !*answer) {
@@ -196,6 +199,9 @@ StepResult unfence(Action& a) {
   call.try_again = true;
   call.member = from;
   call.data = specs::Mount::kReadWrite;
+  call.fill = [&](api::Order& o) {
+    if (!claim->empty()) o.undo = {{"brokenClaim", *claim}};
+  };
   return run_job(a, *scene, call);
 }
 

@@ -1,26 +1,43 @@
 #include "execute/flows.hpp"
 
+#include <limits>
+
 #include <fmt/format.h>
 
 #include "execute/gate.hpp"
+#include "execute/jobs.hpp"
 
 namespace pgrunbook::execute {
 
 using base::at;
 using base::text_at;
 
-std::optional<StepResult> already(const Action& a, const Json& plan_result) {
+std::optional<StepResult> already(Action& a, const Json& plan_result) {
   bool done = at(plan_result, {"alreadyDone"}) == Json(true);
   if (!done && at(plan_result, {"alreadyTried"}) != Json(true)) return std::nullopt;
+  std::string when = text_at(plan_result, {"ledger", "outcome", "time"}, text_at(plan_result, {"ledger", "plannedAt"}));
   Error e = base::refused(done ? "AlreadyDone" : "AlreadyTried",
                           fmt::format("{} {} with this spec has {} in this repository before{}; nothing was started", a.kind, a.meta.name,
-                                      done ? "been done" : "been tried", text_at(plan_result, {"ledger", "finishedAt"}).empty()
-                                                                             ? ""
-                                                                             : " (" + text_at(plan_result, {"ledger", "finishedAt"}) + ")"),
+                                      done ? "been done" : "been tried", when.empty() ? "" : " (" + when + ")"),
                           "an action happens once; to do it again, give the object another name");
   StepResult r = StepResult::failed(e);
-  r.result = at(plan_result, {"ledger"});
+  // What the first one did, on the second one's status as well.
+  if (const Json& summary = at(plan_result, {"ledger", "outcome", "summary"}); done && summary.is_object()) a.status.extra.update(summary);
   return r;
+}
+
+StepResult unless_done_before(Action& a, const plan::SceneView& scene, const plan::MemberView& member, const Error& refusal) {
+  JobCall call;
+  call.step = "ledger";
+  call.job = api::jobs::kPlan;
+  call.member = &member;
+  // A timeline nobody has: the ledger is looked at first, and where it knows nothing the plan is refused, so that nothing is entered.
+  call.fill = [](api::Order& o) { o.plan.timeline = std::numeric_limits<int>::max(); };
+  StepResult r = run_job(a, scene, call);
+  if (r.kind == StepResult::Kind::kFailed) return StepResult::failed(refusal);
+  if (r.kind != StepResult::Kind::kDone) return r;
+  if (auto before = already(a, r.result)) return *before;
+  return StepResult::failed(refusal);
 }
 
 Json world_covered(const plan::SceneView& scene) {

@@ -13,7 +13,10 @@ namespace pgrunbook::execute {
 
 // Shared by the flows.
 // The ledger's word in a Plan Job's result: Failed with reason AlreadyDone or AlreadyTried, or nullopt.
-[[nodiscard]] std::optional<StepResult> already(const Action& a, const Json& plan_result);
+[[nodiscard]] std::optional<StepResult> already(Action& a, const Json& plan_result);
+// Failed with that refusal, unless the ledger says that this action was done before: an object created again after a
+// cutover meets a world in which its own success forbids it.
+[[nodiscard]] StepResult unless_done_before(Action& a, const plan::SceneView& scene, const plan::MemberView& member, const Error& refusal);
 // The identity of what a plan stands on: uids of workloads, claims and Services, selectors, replicas.
 [[nodiscard]] Json world_covered(const plan::SceneView& scene);
 // Holds / releases the volumes as a step.

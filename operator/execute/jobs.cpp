@@ -203,6 +203,17 @@ Result<bool> job_running(Action& a, const std::string& step, int attempt) {
   return work != nullptr && at(*work, {"state", "running"}).is_object();
 }
 
+Result<std::string> claim_left_by(Action& a, const std::string& step, int attempt) {
+  const std::string key = step + "-pod";
+  if (std::string known = text_at(a.result(key), {"uid"}); !known.empty()) return known;
+  PGR_ASSIGN(Json pod, pod_of(a, specs::job_name(a.kind, a.meta.uid, step, attempt)));
+  std::string uid = text_at(pod, {"metadata", "uid"});
+  if (uid.empty()) return uid;
+  a.status.operation.results[key] = {{"uid", uid}};
+  PGR_TRY(a.save(a));
+  return uid;
+}
+
 Result<> remove_job(Action& a, const std::string& step, int attempt) {
   return a.world.api.remove(kube::kinds::kJob, a.world.ns, specs::job_name(a.kind, a.meta.uid, step, attempt), "", World::soon());
 }

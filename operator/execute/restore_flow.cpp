@@ -47,7 +47,8 @@ StepResult plan_restore(Action& a, const api::RestoreSpec& spec) {
     return StepResult::blocked(base::refused("NoPrimary", "no member is selected by the topology's Services", "correct the selector or spec.services"));
   }
   if (primary == target) {
-    return StepResult::failed(base::refused("TargetIsPrimary", fmt::format("member {} is the primary; a restore goes to a member that is not", target->name),
+    return unless_done_before(a, *scene, *primary,
+                              base::refused("TargetIsPrimary", fmt::format("member {} is the primary; a restore goes to a member that is not", target->name),
                                             "restore beside it: name a standby in spec.to.member"));
   }
   if (!target->recreate) {
@@ -181,7 +182,9 @@ StepResult undo_recover(Action& a) {
   if (!scene) return StepResult::of(scene.error());
   const plan::MemberView* target = target_of(a, *scene);
   if (target == nullptr) return StepResult::failed(base::refused("NoMember", "the target is no longer in the topology"));
-  // A recovery that still runs is ended first: its pod gets SIGTERM, puts back what it can, and is waited for.
+  // A recovery that still runs is ended first: its pod gets SIGTERM, ends at once, and is waited for.
+  auto claim = claim_left_by(a, "recover", 1);
+  if (!claim) return StepResult::of(claim.error());
   auto answer = job_answer(a, "recover", 1);
   if (!answer && answer.error().code == base::ErrorCode::kNotFound) {
     // Never started, or removed by us: the Undo Job looks at the volume, which is the truth.
@@ -205,7 +208,10 @@ StepResult undo_recover(Action& a) {
   call.try_again = true;
   call.member = target;
   call.data = specs::Mount::kReadWrite;
-  call.fill = [&](api::Order& o) { o.undo = a.result("recover").is_null() ? Json::object() : a.result("recover"); };
+  call.fill = [&](api::Order& o) {
+    o.undo = a.result("recover").is_null() ? Json::object() : a.result("recover");
+    if (!claim->empty()) o.undo["brokenClaim"] = *claim;
+  };
   return run_job(a, *scene, call);
 }
 

@@ -66,6 +66,8 @@ StepResult setup_job(Action& a, bool put_back) {
   if (!scene) return StepResult::of(scene.error());
   const plan::MemberView* m = member_of(a, *scene);
   if (m == nullptr) return StepResult::failed(base::refused("NoMember", "the member is no longer in the topology"));
+  auto claim = put_back ? claim_left_by(a, "setup", a.status.operation.attempt) : Result<std::string>(std::string());
+  if (!claim) return StepResult::of(claim.error());
   JobCall call;
   call.step = put_back ? "put-back" : "setup";
   call.job = api::jobs::kSetup;
@@ -76,6 +78,7 @@ StepResult setup_job(Action& a, bool put_back) {
   call.attempt = a.status.operation.attempt;
   call.fill = [&](api::Order& o) {
     o.setup.put_back = put_back;
+    if (!claim->empty()) o.undo = {{"brokenClaim", *claim}};
     o.setup.replace_existing = at(a.status.operation.inputs, {"replaceExisting"}) == Json(true);
   };
   return run_job(a, *scene, call);
