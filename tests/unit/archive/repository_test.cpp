@@ -233,7 +233,7 @@ TEST_F(RepositoryTimelines, AFirstTimelineWithoutParentNeedsNoHistory) {
 
 TEST_F(RepositoryWal, WalksAsLongAsSegmentsAreThere) {
   Repository repository = make();
-  for (std::uint64_t n : {3, 4, 5, 7}) put(repository, seg(1, n));
+  for (std::uint64_t n : std::initializer_list<std::uint64_t>{3, 4, 5, 7}) put(repository, seg(1, n));
   TimelineHistory history{TimelineId(1)};
   Walk walk = must(repository.walk(history, Lsn(3 * kSize + 40)));
   EXPECT_THAT(names(walk), ElementsAre(seg(1, 3), seg(1, 4), seg(1, 5)));
@@ -254,7 +254,7 @@ TEST_F(RepositoryWal, WalksAsLongAsSegmentsAreThere) {
 
 TEST_F(RepositoryWal, StopsWhereItIsToldTo) {
   Repository repository = make();
-  for (std::uint64_t n : {3, 4, 5}) put(repository, seg(1, n));
+  for (std::uint64_t n : std::initializer_list<std::uint64_t>{3, 4, 5}) put(repository, seg(1, n));
   TimelineHistory history{TimelineId(1)};
   EXPECT_EQ(must(repository.walk(history, Lsn(3 * kSize), Lsn(3 * kSize + 100))).segments.size(), 1U);
   EXPECT_EQ(must(repository.walk(history, Lsn(3 * kSize), Lsn(4 * kSize))).segments.size(), 1U);  // ends at the border
@@ -268,7 +268,7 @@ TEST_F(RepositoryWal, StopsWhereItIsToldTo) {
 TEST_F(RepositoryWal, S3_FollowsAForkToTheChildsFile) {
   Repository repository = make();
   put_history(repository, 2, "1\t0/500040\tx\n");  // inside segment 5
-  for (std::uint64_t n : {3, 4, 5, 6}) put(repository, seg(1, n));
+  for (std::uint64_t n : std::initializer_list<std::uint64_t>{3, 4, 5, 6}) put(repository, seg(1, n));
   TimelineHistory history = must(repository.history(TimelineId(2)));
   Walk walk = must(repository.walk(history, Lsn(3 * kSize)));
   EXPECT_THAT(names(walk), ElementsAre(seg(1, 3), seg(1, 4)));
