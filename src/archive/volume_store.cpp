@@ -28,7 +28,10 @@ using base::Result;
 
 constexpr std::size_t kBlock = 1U << 18U;
 
-std::string directory_of(const std::string& path) { return path.substr(0, path.find_last_of('/')); }
+std::string directory_of(const std::string& path) {
+  auto slash = path.find_last_of('/');
+  return slash == std::string::npos ? "." : path.substr(0, std::max<std::size_t>(slash, 1));
+}
 std::string name_of(const std::string& path) { return path.substr(path.find_last_of('/') + 1); }
 
 // Unique among hosts, processes and threads; begins with '.', so that no listing of ours takes it for an object.

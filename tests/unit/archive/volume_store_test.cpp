@@ -164,6 +164,14 @@ TEST_F(VolumeStore, I14_ADamagedObjectIsNeverDelivered) {
   EXPECT_EQ(base::list_directory(directory_.path())->size(), 1U);  // no half-delivered file beside it
 }
 
+TEST_F(VolumeStore, ABareNameIsInTheWorkingDirectory) {
+  must(put_bytes_if_absent("x", target_));
+  std::string name = "pgrunbook-delivered-" + std::to_string(::getpid());
+  must(get_file(target_, name));
+  EXPECT_EQ(must(base::read_file(name)), "x");
+  ::unlink(name.c_str());
+}
+
 TEST_F(VolumeStore, NotThereIsNotFound) {
   EXPECT_EQ(get_file(target_, directory_ / "x").error().code, base::ErrorCode::kNotFound);
   EXPECT_EQ(get_bytes(target_).error().code, base::ErrorCode::kNotFound);
