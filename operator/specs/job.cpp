@@ -57,15 +57,18 @@ Json job_labels(const std::string& topology, const std::string& action_uid, cons
 }
 
 int memory_mib(const Json& resources) {
-  std::string text = text_at(resources, {"limits", "memory"});
+  const Json& limit = at(resources, {"limits", "memory"});
+  std::string text = limit.is_number() ? limit.dump() : text_at(resources, {"limits", "memory"});
   double value = 0;
   auto [rest, ec] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (ec != std::errc{}) return 0;
   std::string unit = text.substr(static_cast<std::size_t>(rest - text.data()));
-  double mib = 1048576.0;
-  double factor = unit == "Gi" ? 1024 : unit == "Mi" ? 1 : unit == "Ki" ? 1.0 / 1024 : unit == "G" ? 1e9 / mib : unit == "M" ? 1e6 / mib
-                  : unit == "k" ? 1e3 / mib : unit.empty() ? 1 / mib : 0;
-  return static_cast<int>(value * factor);
+  constexpr std::pair<std::string_view, double> kUnits[] = {{"", 1},           {"k", 1e3},       {"M", 1e6},         {"G", 1e9},  {"T", 1e12},
+                                                            {"Ki", 1024.0},    {"Mi", 1048576.0}, {"Gi", 1073741824.0}, {"Ti", 1099511627776.0}};
+  for (const auto& [name, bytes] : kUnits) {
+    if (name == unit) return static_cast<int>(value * bytes / 1048576.0);
+  }
+  return 0;
 }
 
 Json build_job(const JobRequest& q) {
@@ -151,10 +154,14 @@ Json build_job(const JobRequest& q) {
     if (q.overrides->node_selector.is_object()) spec["nodeSelector"] = q.overrides->node_selector;
     if (q.overrides->tolerations.is_array()) spec["tolerations"] = q.overrides->tolerations;
   }
-  // A running member's ReadWriteOnce volume can only be shared on its own node.
-  for (const Json& p : m.pods) {
-    std::string node = text_at(p, {"spec", "nodeName"});
-    if (q.data != Mount::kNone && !node.empty()) spec["nodeSelector"]["kubernetes.io/hostname"] = node;
+  // A running member's ReadWriteOnce volume can only be shared on its own node. By the node's name: its label
+  // kubernetes.io/hostname may be another word (OpenShift on AWS), and the Job's pod would never be scheduled.
+  std::string node;
+  for (const Json& p : m.pods) node = text_at(p, {"spec", "nodeName"}, node);
+  if (q.data != Mount::kNone && !node.empty()) {
+    Json& terms = spec["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"];
+    if (!terms.is_array() || terms.empty()) terms = Json::array({Json::object()});
+    for (Json& term : terms) term["matchFields"].push_back({{"key", "metadata.name"}, {"operator", "In"}, {"values", {node}}});
   }
   Json labels = job_labels(q.topology, q.order.action.uid, q.step, q.overrides != nullptr ? q.overrides->labels : Json());
   Json job = {{"apiVersion", "batch/v1"},
