@@ -1,0 +1,106 @@
+# Restores that end early are put back completely while the application writes on; one survives its operator.
+# shellcheck shell=bash
+tests=(wrong_expectation_is_put_back failed_restore_happens_once cancelled_recovery_is_put_back
+  operator_killed_in_a_recovery deleted_restore_is_put_back old_walbackup_is_left_alone)
+
+# A recovery that takes its time: in the verification, everything replayed.
+slow='select count(*) from (select pg_sleep(25)) x'
+recovering() { reaches "$1" message 'verification runs' 120; }
+
+prepare() {
+  e2e_namespace
+  e2e_archiving
+  # Reading a file with an access time as old as this would change it (relatime).
+  local walbackup
+  walbackup=$(volume postgresql-backup-cns)/walbackup
+  (cd "$walbackup" && sha256sum ./* >"$OLDPWD/$work/walbackup")
+  touch -a -d 2001-01-01 "$walbackup"/*
+  e2e_backup
+}
+
+wrong_expectation_is_put_back() {
+  local before files
+  before=$(volume_hash postgresql-standby) files=$(archive_files)
+  user apply -f - <<<"$(restore_yaml wrong "" 'select count(*) from organization' 19999)"
+  writes_on "while a restore goes on"
+  finished pgr/wrong Failed 300
+  reason_is pgr/wrong VerificationMismatch
+  says pgr/wrong "select count(*) from organization gave 20000, expected was 19999" "HINT: choose another target" "Everything is as it was before"
+  same "status.safePoint" "$(field pgr/wrong safePoint)" "everything is as it was before the action"
+  same "hash of the standby's volume" "$(volume_hash postgresql-standby)" "$before"
+  same "replicas of postgresql-standby" "$(replicas postgresql-standby)" 0
+  nothing_held pgr/wrong
+  same "files of the archive that changed" "$(comm -23 <(echo "$files") <(archive_files))" ""
+  writes_on "after the restore"
+  acknowledged >"$work/acknowledged"
+  all_there postgresql "$work/acknowledged"
+}
+
+failed_restore_happens_once() {
+  user delete pgr/wrong
+  user apply -f - <<<"$(restore_yaml wrong "" 'select count(*) from organization' 19999)"
+  finished pgr/wrong Failed 120
+  reason_is pgr/wrong AlreadyTried
+  says pgr/wrong "has been tried in this repository before" "nothing was started" "HINT: an action happens once; to do it again, give the object another name"
+  same "recover Jobs" "$(jobs_of "$(uid pgr/wrong)" recover)" ""
+}
+
+cancelled_recovery_is_put_back() {
+  local before
+  before=$(volume_hash postgresql-standby)
+  user apply -f - <<<"$(restore_yaml cancelled "" "$slow" 1)"
+  recovering pgr/cancelled
+  user patch pgr cancelled --type=merge -p '{"spec":{"cancel":true}}'
+  finished pgr/cancelled Cancelled 180
+  reason_is pgr/cancelled Cancelled
+  says pgr/cancelled "cancelled; everything is as it was before"
+  same "hash of the standby's volume" "$(volume_hash postgresql-standby)" "$before"
+  same "replicas of postgresql-standby" "$(replicas postgresql-standby)" 0
+  nothing_held pgr/cancelled
+}
+
+operator_killed_in_a_recovery() {
+  local target expected restarts
+  target=$(now)
+  sleep 1
+  expected=$(scene_sql "$ns" postgresql "select count(*) || '/' || coalesce(sum(hashtext(t::text)), 0) from credit_trade t where pg_xact_commit_timestamp(xmin) <= '$target'")
+  restarts=$(operator_restarts)
+  user apply -f - <<<"$(restore_yaml good "$target" 'select count(*) from organization' 20000 "$slow" 1)"
+  recovering pgr/good
+  kill_operator
+  finished pgr/good Completed 300
+  [ "$(operator_restarts)" -gt "$restarts" ] || fail "the operator was not killed"
+  same "recover Jobs" "$(jobs_of "$(uid pgr/good)" recover | wc -l)" 1
+  same "verified" "$(field pgr/good verified)" "2 queries as expected"
+  same "rows of the standby (count/hash)" "$(rows postgresql-standby)" "$expected"
+  same "replicas of postgresql-standby" "$(replicas postgresql-standby)" 1
+  nothing_held pgr/good
+}
+
+deleted_restore_is_put_back() {
+  local before served
+  before=$(ls "$(volume postgresql-standby)") served=$(rows postgresql-standby)
+  user apply -f - <<<"$(restore_yaml deleted "" "$slow" 1)"
+  recovering pgr/deleted
+  same "replicas of postgresql-standby meanwhile" "$(replicas postgresql-standby)" 0
+  user delete pgr deleted --wait=false
+  scene wait --for=delete pgr/deleted --timeout=180s || fail "the deleted restore stays: $(status_of pgr/deleted)"
+  same "replicas of postgresql-standby" "$(replicas postgresql-standby)" 1
+  _scene_rollout "$ns" postgresql-standby
+  same "rows of the standby (count/hash)" "$(rows postgresql-standby)" "$served"
+  same "directories of the standby's volume" "$(ls "$(volume postgresql-standby)")" "$before"
+  same "Leases" "$(scene get leases -o name)" lease.coordination.k8s.io/pgrunbook
+  writes_on "after all that"
+  acknowledged >"$work/acknowledged"
+  all_there postgresql "$work/acknowledged"
+}
+
+old_walbackup_is_left_alone() {
+  local walbackup repository name
+  walbackup=$(volume postgresql-backup-cns)/walbackup repository=$(volume postgresql-backup-cns)/tfrs
+  same "files of walbackup/ that were read" "$(find "$walbackup" -type f -newerat 2001-01-02)" ""
+  same "files of walbackup/" "$(cd "$walbackup" && sha256sum ./*)" "$(cat "$work/walbackup")"
+  [ -n "$(find "$walbackup" -type f -newerat 2001-01-02)" ] || fail "nobody would notice a reader: access times are not kept here"
+  for name in "$walbackup"/*A[AB]; do same "copies of it in the archive" "$(find "$repository" -name "${name##*/}*")" ""; done
+  ! scene get pgt,pgb,pgr -o json | jq -c '.items[].status' | grep -E '0000000100000000000000A[AB]' || fail "a status counts segments of walbackup/"
+}

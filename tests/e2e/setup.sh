@@ -1,0 +1,45 @@
+# Setting up archiving on a database that runs: waits for the applications, keeps what is not ours.
+# shellcheck shell=bash
+tests=(applications_running_are_waited_for foreign_archive_command_is_kept setup_goes_on_once_it_may)
+
+prepare() { e2e_namespace; }
+
+message() { scene get pgt tfrs -o jsonpath='{.status.message}'; }
+archive_command() { scene_sql "$ns" postgresql 'show archive_command'; }
+
+applications_running_are_waited_for() {
+  local pod
+  pod=$(pod_uids postgresql)
+  record_writes
+  user apply -f - <<<"$(demo_topology | sed '/replaceExisting/d')"
+  topology_says ApplicationsRunning 60
+  holds "the topology's message" "$(message)" "setting up archiving restarts postgresql" tfrs report "are running" "HINT: scale them to 0" "it goes on by itself"
+  writes_on "while setting up waits"
+  same "pod of postgresql" "$(pod_uids postgresql)" "$pod"
+  same "replicas of tfrs" "$(replicas tfrs)" 1
+}
+
+foreign_archive_command_is_kept() {
+  local pod before
+  pod=$(pod_uids postgresql) before=$(archive_command)
+  holds "the scene's archive_command" "$before" walbackup
+  applications 0
+  topology_says ForeignArchiveCommand 60
+  holds "the topology's message" "$(message)" "$before" "it is kept" "archive.wal.replaceExisting: true"
+  same archive_command "$(archive_command)" "$before"
+  same "pod of postgresql" "$(pod_uids postgresql)" "$pod"
+}
+
+setup_goes_on_once_it_may() {
+  local walbackup old
+  walbackup=$(volume postgresql-backup-cns)/walbackup
+  old=$(cd "$walbackup" && sha256sum ./* | sort)
+  user patch pgt tfrs --type=merge -p '{"spec":{"archive":{"wal":{"replaceExisting":true}}}}'
+  user wait --for=condition=ContinuousArchiving pgt/tfrs --timeout=240s || fail "archiving was not set up: $(message)"
+  holds archive_command "$(archive_command)" "pgrunbook-agent archive-wal"
+  # The old command may have added some until the stop.
+  same "files of walbackup/ that changed" "$(comm -23 <(echo "$old") <(cd "$walbackup" && sha256sum ./* | sort))" ""
+  applications 1
+  scene_wait_ready "$ns"
+  same "Leases" "$(scene get leases -o name)" lease.coordination.k8s.io/pgrunbook
+}
