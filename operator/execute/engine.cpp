@@ -14,6 +14,7 @@ using Again = std::optional<milliseconds>;
 namespace {
 
 constexpr const char* kRecordStep = "record";
+constexpr const char* kApproved = "Approved";  // operation.state between the approval and the first step
 constexpr milliseconds kApprovalPoll{2000};
 constexpr milliseconds kAtOnce{0};
 
@@ -118,6 +119,21 @@ Result<bool> roll_back(Action& a, const std::vector<Step>& steps, milliseconds* 
   return true;
 }
 
+void ask_approval(Action& a) {
+  say(a, Phase::kAwaitingApproval, "AwaitingApproval",
+      fmt::format("the plan is ready and waits for approval. HINT: read status.plan, then: kubectl patch {} {} -n {} --type=merge -p "
+                  "'{{\"spec\":{{\"approvedPlan\":\"{}\"}}}}'",
+                  a.resource.plural, a.meta.name, a.meta.namespace_name, text_at(a.status.plan, {"digest"})));
+}
+
+// Whether nothing may be done yet because nobody has approved the plan. By what is written of the approval, not by the
+// phase alone: whoever does not understand the object marks it Blocked, and that is no approval.
+bool unapproved(const Action& a, const Flow& flow) {
+  const api::Operation& op = a.status.operation;
+  if (!op.step.empty() || op.state == kApproved) return false;
+  return a.status.phase == Phase::kAwaitingApproval || flow.approval_required || plan::managed(base::at(a.status.plan, {"gitChanges"}));
+}
+
 Result<Again> plan(Action& a, const Flow& flow, const Json& before) {
   if (flow.cancel) {
     finish(a, Phase::kCancelled, "Cancelled", "cancelled before anything was touched", "nothing was touched");
@@ -156,11 +172,8 @@ Result<Again> plan(Action& a, const Flow& flow, const Json& before) {
     PGR_TRY(a.save(a));
     return Again{};
   }
-  if (flow.approval_required || plan::managed(base::at(a.status.plan, {"gitChanges"}))) {
-    say(a, Phase::kAwaitingApproval, "AwaitingApproval",
-        fmt::format("the plan is ready and waits for approval. HINT: read status.plan, then: kubectl patch {} {} -n {} --type=merge -p "
-                    "'{{\"spec\":{{\"approvedPlan\":\"{}\"}}}}'",
-                    a.resource.plural, a.meta.name, a.meta.namespace_name, text_at(a.status.plan, {"digest"})));
+  if (unapproved(a, flow)) {
+    ask_approval(a);
     a.world.event(a.object, "Normal", "AwaitingApproval", a.status.message);
   } else {
     say(a, Phase::kRunning, "", "the plan is made");
@@ -176,7 +189,11 @@ Result<Again> await_approval(Action& a, const Flow& flow, const Json& before) {
     return Again{};
   }
   std::string digest = text_at(a.status.plan, {"digest"});
-  if (flow.approved_plan.empty()) return Again{kApprovalPoll};
+  if (flow.approved_plan.empty()) {
+    if (a.status.phase != Phase::kAwaitingApproval) ask_approval(a);
+    PGR_TRY(save_if_changed(a, before));
+    return Again{kApprovalPoll};
+  }
   if (flow.approved_plan != digest) {
     say(a, Phase::kAwaitingApproval, "OtherPlanApproved",
         fmt::format("spec.approvedPlan is {}, but the plan's digest is {}. HINT: read status.plan again and approve that digest",
@@ -191,6 +208,7 @@ Result<Again> await_approval(Action& a, const Flow& flow, const Json& before) {
     PGR_TRY(a.save(a));
     return Again{kAtOnce};
   }
+  a.status.operation.state = kApproved;
   say(a, Phase::kRunning, "", "the plan is approved");
   a.world.event(a.object, "Normal", "Approved", fmt::format("plan {} is approved", digest));
   PGR_TRY(a.save(a));
@@ -219,7 +237,7 @@ Result<Again> advance(Action& a, const Flow& flow) {
     return Again{kAtOnce};
   }
   if (a.status.plan.is_null()) return plan(a, flow, before);
-  if (a.status.phase == Phase::kAwaitingApproval) return await_approval(a, flow, before);
+  if (unapproved(a, flow)) return await_approval(a, flow, before);
 
   std::vector<Step> steps = flow.steps(a);
   if (flow.cancel && !op.past_no_return && !op.rolling_back && op.step != kRecordStep) {
