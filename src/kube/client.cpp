@@ -12,8 +12,8 @@ namespace pgrunbook::kube {
 std::string percent_encode(std::string_view text) {
   std::string out;
   for (char c : text) {
-    bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' ||
-                 c == '.' || c == '~';
+    bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+                 c == '_' || c == '.' || c == '~';
     if (plain) {
       out += c;
     } else {
@@ -55,7 +55,8 @@ class RestClient final : public Api {
       : transport_(std::move(transport)), options_(options) {}
 
   Result<Json> get(const Resource& r, const std::string& ns, const std::string& name, Deadline d) override {
-    if (name.empty()) return base::fail(ErrorCode::kInvalid, fmt::format("get {}: the name is empty", r.plural));
+    if (name.empty())
+      return base::fail(ErrorCode::kInvalid, fmt::format("get {}: the name is empty", r.plural));
     return read(r.path(ns, percent_encode(name)), fmt::format("get {}/{}", r.plural, name), d);
   }
 
@@ -94,14 +95,16 @@ class RestClient final : public Api {
   }
 
   Result<Json> create(const Resource& r, const std::string& ns, const Json& object, Deadline d) override {
-    std::string name = base::text_at(object, {"metadata", "name"}, base::text_at(object, {"metadata", "generateName"}));
+    std::string name =
+        base::text_at(object, {"metadata", "name"}, base::text_at(object, {"metadata", "generateName"}));
     return write("POST", r.path(ns) + manager().text(), "application/json", object,
                  fmt::format("create {}/{}", r.plural, name), d, &status_error_of_write);
   }
 
   Result<Json> patch(const Resource& r, const std::string& ns, const std::string& name, PatchType type,
                      const Json& body, const std::string& subresource, Deadline d) override {
-    if (name.empty()) return base::fail(ErrorCode::kInvalid, fmt::format("patch {}: the name is empty", r.plural));
+    if (name.empty())
+      return base::fail(ErrorCode::kInvalid, fmt::format("patch {}: the name is empty", r.plural));
     std::string target = r.path(ns, percent_encode(name));
     if (!subresource.empty()) target += "/" + subresource;
     Query query = manager();
@@ -117,7 +120,8 @@ class RestClient final : public Api {
 
   Result<> remove(const Resource& r, const std::string& ns, const std::string& name, const std::string& uid,
                   Deadline d) override {
-    if (name.empty()) return base::fail(ErrorCode::kInvalid, fmt::format("delete {}: the name is empty", r.plural));
+    if (name.empty())
+      return base::fail(ErrorCode::kInvalid, fmt::format("delete {}: the name is empty", r.plural));
     Json options{{"kind", "DeleteOptions"}, {"apiVersion", "v1"}, {"propagationPolicy", "Background"}};
     if (!uid.empty()) options["preconditions"] = {{"uid", uid}};
     auto done = write("DELETE", r.path(ns, percent_encode(name)), "application/json", options,
@@ -143,8 +147,8 @@ class RestClient final : public Api {
   }
 
   Result<std::string> watch(const Resource& r, const std::string& ns, const ListOptions& o,
-                            const std::string& resource_version, const std::function<void(WatchEvent)>& on_event,
-                            std::stop_token stop) override {
+                            const std::string& resource_version,
+                            const std::function<void(WatchEvent)>& on_event, std::stop_token stop) override {
     const std::string what = fmt::format("watch {}", r.plural);
     int seconds = watch_seconds();
     Query query;
@@ -166,15 +170,19 @@ class RestClient final : public Api {
       }
       return fed;
     };
-    auto ended = transport_->stream(request, on_bytes, std::chrono::seconds(seconds) + options_.idle_margin, stop);
+    auto ended =
+        transport_->stream(request, on_bytes, std::chrono::seconds(seconds) + options_.idle_margin, stop);
     if (!ended) {
       Error e = ended.error().in(what);
-      if (e.code == ErrorCode::kTimeout) e.code = ErrorCode::kUnavailable;  // a silent peer is a broken stream
+      if (e.code == ErrorCode::kTimeout)
+        e.code = ErrorCode::kUnavailable;  // a silent peer is a broken stream
       return base::fail(std::move(e));
     }
     const StreamEnd& end = *ended;
-    if (end.status != 200) return base::fail(status_error({end.status, end.body, end.retry_after}, what, false));
-    if (lines.pending() > 0) return base::fail(ErrorCode::kUnavailable, fmt::format("{}: cut within an event", what));
+    if (end.status != 200)
+      return base::fail(status_error({end.status, end.body, end.retry_after}, what, false));
+    if (lines.pending() > 0)
+      return base::fail(ErrorCode::kUnavailable, fmt::format("{}: cut within an event", what));
     return seen;
   }
 
@@ -198,7 +206,8 @@ class RestClient final : public Api {
     if (!response) return base::fail(response.error().in(what));
     if (!good(response->status)) return base::fail(status_error(*response, what, false));
     Json value = Json::parse(response->body, nullptr, false);
-    if (value.is_discarded()) return base::fail(ErrorCode::kUnavailable, fmt::format("{}: the reply is not JSON", what));
+    if (value.is_discarded())
+      return base::fail(ErrorCode::kUnavailable, fmt::format("{}: the reply is not JSON", what));
     return value;
   }
 
@@ -214,12 +223,14 @@ class RestClient final : public Api {
     if (!good(response->status)) return base::fail(to_error(*response, what));
     Json value = Json::parse(response->body, nullptr, false);
     if (value.is_discarded()) {
-      return base::fail(ErrorCode::kInDoubt, fmt::format("{}: done by its status, but the reply is not JSON", what));
+      return base::fail(ErrorCode::kInDoubt,
+                        fmt::format("{}: done by its status, but the reply is not JSON", what));
     }
     return value;
   }
 
-  static Result<> deliver(std::string_view line, const std::function<void(WatchEvent)>& on_event, std::string* seen) {
+  static Result<> deliver(std::string_view line, const std::function<void(WatchEvent)>& on_event,
+                          std::string* seen) {
     Json event = Json::parse(line, nullptr, false);
     std::string type = base::text_at(event, {"type"});
     const Json& object = base::at(event, {"object"});
@@ -240,7 +251,8 @@ class RestClient final : public Api {
     } else if (type == "BOOKMARK") {
       out.type = WatchEvent::Type::kBookmark;
     } else {
-      return base::fail(ErrorCode::kCorrupt, fmt::format("the stream holds an event of the unknown type '{}'", type));
+      return base::fail(ErrorCode::kCorrupt,
+                        fmt::format("the stream holds an event of the unknown type '{}'", type));
     }
     std::string version = base::text_at(object, {"metadata", "resourceVersion"});
     if (!version.empty()) *seen = version;
@@ -251,7 +263,8 @@ class RestClient final : public Api {
 
   int watch_seconds() const {
     thread_local std::minstd_rand random{std::random_device{}()};
-    return std::uniform_int_distribution<int>(options_.watch_seconds_least, options_.watch_seconds_most)(random);
+    return std::uniform_int_distribution<int>(options_.watch_seconds_least,
+                                              options_.watch_seconds_most)(random);
   }
 
   const std::shared_ptr<Transport> transport_;
@@ -264,6 +277,8 @@ std::unique_ptr<Api> make_rest_client(std::shared_ptr<Transport> transport, Rest
   return std::make_unique<RestClient>(std::move(transport), options);
 }
 
-std::unique_ptr<Api> connect(const Config& config) { return make_rest_client(make_cpprest_transport(config)); }
+std::unique_ptr<Api> connect(const Config& config) {
+  return make_rest_client(make_cpprest_transport(config));
+}
 
 }  // namespace pgrunbook::kube

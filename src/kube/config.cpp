@@ -60,16 +60,19 @@ Result<Config> read(const YAML::Node& root, const std::string& path) {
   YAML::Node cluster = named(root["clusters"], text(context, "cluster"), "cluster");
   YAML::Node user = named(root["users"], text(context, "user"), "user");
   if (!cluster.IsDefined() || !user.IsDefined()) {
-    return base::fail(ErrorCode::kInvalid, fmt::format("{}: the cluster or user of context '{}' is missing", path, name));
+    return base::fail(ErrorCode::kInvalid,
+                      fmt::format("{}: the cluster or user of context '{}' is missing", path, name));
   }
   if (text(cluster, "insecure-skip-tls-verify") == "true") {
-    return base::fail(ErrorCode::kInvalid, fmt::format("{} skips the check of the API server's certificate", path),
+    return base::fail(ErrorCode::kInvalid,
+                      fmt::format("{} skips the check of the API server's certificate", path),
                       "set certificate-authority instead of insecure-skip-tls-verify");
   }
   if (user["exec"] || user["auth-provider"] || user["username"]) {
-    return base::fail(ErrorCode::kInvalid, fmt::format("{}: user '{}' logs in by a program or a password", path,
-                                                       text(context, "user")),
-                      "use a token, a token file or a client certificate");
+    return base::fail(
+        ErrorCode::kInvalid,
+        fmt::format("{}: user '{}' logs in by a program or a password", path, text(context, "user")),
+        "use a token, a token file or a client certificate");
   }
   Config config;
   config.server = text(cluster, "server");
@@ -81,7 +84,8 @@ Result<Config> read(const YAML::Node& root, const std::string& path) {
     return base::fail(ErrorCode::kInvalid, fmt::format("{} names no certificate authority", path),
                       "set certificate-authority; the system's authorities are not trusted");
   }
-  PGR_TRY(pem(user, directory, "client-certificate", &config.client_certificate_file, &config.client_certificate_data));
+  PGR_TRY(pem(user, directory, "client-certificate", &config.client_certificate_file,
+              &config.client_certificate_data));
   PGR_TRY(pem(user, directory, "client-key", &config.client_key_file, &config.client_key_data));
   config.token = text(user, "token");
   config.token_file = text(user, "tokenFile");
@@ -94,11 +98,12 @@ Result<Config> read(const YAML::Node& root, const std::string& path) {
 }  // namespace
 
 Result<Config> Config::in_cluster() {
-  return in_cluster_from("/var/run/secrets/kubernetes.io/serviceaccount", environment("KUBERNETES_SERVICE_HOST"),
-                         environment("KUBERNETES_SERVICE_PORT"));
+  return in_cluster_from("/var/run/secrets/kubernetes.io/serviceaccount",
+                         environment("KUBERNETES_SERVICE_HOST"), environment("KUBERNETES_SERVICE_PORT"));
 }
 
-Result<Config> Config::in_cluster_from(const std::string& mount, const std::string& host, const std::string& port) {
+Result<Config> Config::in_cluster_from(const std::string& mount, const std::string& host,
+                                       const std::string& port) {
   if (host.empty() || port.empty() || !base::exists(mount + "/token")) {
     return base::fail(ErrorCode::kNotFound, "not inside a pod with a service account",
                       "run it in a pod, or give a kubeconfig");

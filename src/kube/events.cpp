@@ -24,10 +24,15 @@ std::string shortened(const std::string& text, std::size_t limit) {
 
 EventRecorder::EventRecorder(Api& api, std::string instance, Clock clock,
                              std::function<void(const base::Error&)> on_dropped)
-    : api_(api), instance_(std::move(instance)), clock_(std::move(clock)), on_dropped_(std::move(on_dropped)) {}
+    : api_(api),
+      instance_(std::move(instance)),
+      clock_(std::move(clock)),
+      on_dropped_(std::move(on_dropped)) {}
 
-void EventRecorder::emit(const Json& object, Type type, const std::string& reason, const std::string& message) {
-  std::string ns = base::text_at(object, {"metadata", "namespace"}), name = base::text_at(object, {"metadata", "name"});
+void EventRecorder::emit(const Json& object, Type type, const std::string& reason,
+                         const std::string& message) {
+  std::string ns = base::text_at(object, {"metadata", "namespace"}),
+              name = base::text_at(object, {"metadata", "name"});
   std::string kind = base::text_at(object, {"kind"}), uid = base::text_at(object, {"metadata", "uid"});
   std::string key = fmt::format("{}/{}/{}/{}/{}", kind, ns, name, uid, reason);
   auto now = clock_();
@@ -52,7 +57,10 @@ void EventRecorder::emit(const Json& object, Type type, const std::string& reaso
                {"kind", "Event"},
                {"metadata", {{"name", known.name}, {"namespace", ns}}},
                {"involvedObject",
-                {{"apiVersion", base::text_at(object, {"apiVersion"})}, {"kind", kind}, {"namespace", ns}, {"name", name}}},
+                {{"apiVersion", base::text_at(object, {"apiVersion"})},
+                 {"kind", kind},
+                 {"namespace", ns},
+                 {"name", name}}},
                {"type", type == Type::kWarning ? "Warning" : "Normal"},
                {"reason", reason},
                {"message", text},
@@ -66,7 +74,8 @@ void EventRecorder::emit(const Json& object, Type type, const std::string& reaso
     written = api_.create(kinds::kEvent, ns, event, Deadline::after(kPatience));
   } else {
     Json body{{"count", known.count}, {"lastTimestamp", time}, {"message", text}};
-    written = api_.patch(kinds::kEvent, ns, known.name, PatchType::kMerge, body, "", Deadline::after(kPatience));
+    written =
+        api_.patch(kinds::kEvent, ns, known.name, PatchType::kMerge, body, "", Deadline::after(kPatience));
   }
   if (written) return;
   on_dropped_(written.error());

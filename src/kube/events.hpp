@@ -1,5 +1,5 @@
-// Kubernetes Events (core/v1; events.k8s.io is not in the ClusterRole admin): what happened to an object, for people
-// who ask with kubectl describe.
+// Kubernetes Events (core/v1; events.k8s.io is not in the ClusterRole admin): what happened to an object, for
+// people who ask with kubectl describe.
 #pragma once
 
 #include <chrono>
@@ -12,19 +12,20 @@
 
 namespace pgrunbook::kube {
 
-// Thread-safe. At most one Event per (object, reason) in 5 minutes: a repeat raises its count and replaces its
-// message, written at most every 10 s. Nothing waits for or depends on an Event: a failed write is dropped, and a call
-// blocks for at most 3 s.
+// Thread-safe. At most one Event per (object, reason) in 5 minutes: a repeat raises its count and replaces
+// its message, written at most every 10 s. Nothing waits for or depends on an Event: a failed write is
+// dropped, and a call blocks for at most 3 s.
 class EventRecorder {
  public:
   using Clock = std::function<std::chrono::steady_clock::time_point()>;
   // `instance` is our pod's name. `on_dropped` hears why an Event was not written.
-  EventRecorder(Api& api, std::string instance, Clock clock = std::chrono::steady_clock::now,
-                std::function<void(const base::Error&)> on_dropped = [](const base::Error&) {});
+  EventRecorder(
+      Api& api, std::string instance, Clock clock = std::chrono::steady_clock::now,
+      std::function<void(const base::Error&)> on_dropped = [](const base::Error&) {});
 
   enum class Type { kNormal, kWarning };
-  // `object`: at least apiVersion, kind, metadata.name and .namespace. `reason` is CamelCase; a message over 1024
-  // bytes is cut at a character's border and ends in "...".
+  // `object`: at least apiVersion, kind, metadata.name and .namespace. `reason` is CamelCase; a message over
+  // 1024 bytes is cut at a character's border and ends in "...".
   void emit(const Json& object, Type type, const std::string& reason, const std::string& message);
 
  private:

@@ -5,7 +5,8 @@
 namespace pgrunbook::kube {
 
 std::string Resource::path(std::string_view ns, std::string_view name) const {
-  std::string p = group.empty() ? fmt::format("/api/{}", version) : fmt::format("/apis/{}/{}", group, version);
+  std::string p =
+      group.empty() ? fmt::format("/api/{}", version) : fmt::format("/apis/{}/{}", group, version);
   if (!ns.empty()) p += fmt::format("/namespaces/{}", ns);
   p += "/" + plural;
   if (!name.empty()) p += fmt::format("/{}", name);

@@ -10,7 +10,7 @@ namespace {
 
 using base::ErrorCode;
 
-bool sleep(std::stop_token stop, std::chrono::milliseconds d) {
+bool sleep(const std::stop_token& stop, std::chrono::milliseconds d) {
   std::mutex mutex;
   std::condition_variable_any wake;
   std::unique_lock lock(mutex);
@@ -55,10 +55,11 @@ base::Result<> Lease::write(const Json* former, Deadline d) {
   if (former == nullptr) {
     spec["acquireTime"] = now;
     spec["leaseTransitions"] = 0;
-    Json object{{"apiVersion", kinds::kLease.api_version()},
-                {"kind", kinds::kLease.kind},
-                {"metadata", {{"name", options_.name}, {"namespace", options_.ns}, {"labels", options_.labels}}},
-                {"spec", spec}};
+    Json object{
+        {"apiVersion", kinds::kLease.api_version()},
+        {"kind", kinds::kLease.kind},
+        {"metadata", {{"name", options_.name}, {"namespace", options_.ns}, {"labels", options_.labels}}},
+        {"spec", spec}};
     written = api_.create(kinds::kLease, options_.ns, object, d);
   } else {
     if (base::text_at(*former, {"spec", "holderIdentity"}) != options_.holder) {
@@ -89,7 +90,8 @@ base::Result<> Lease::take(const MayTake& may_take, Deadline d) {
   observe(*lease);
   std::string held_by = base::text_at(*lease, {"spec", "holderIdentity"});
   if (!held_by.empty() && held_by != options_.holder && !may_take(*lease, held_by)) {
-    return base::fail(base::refused("LeaseHeld", fmt::format("Lease {} is held by {}", options_.name, held_by)));
+    return base::fail(
+        base::refused("LeaseHeld", fmt::format("Lease {} is held by {}", options_.name, held_by)));
   }
   return write(&*lease, d);
 }
@@ -133,14 +135,18 @@ base::Result<> Lease::release(Deadline d) {
   return {};
 }
 
-Leadership::Leadership(Api& api, LeaseOptions options, Timing timing, std::function<void(const base::Error&)> on_trouble)
-    : lease_(api, options), options_(std::move(options)), timing_(timing), on_trouble_(std::move(on_trouble)) {}
+Leadership::Leadership(Api& api, LeaseOptions options, Timing timing,
+                       std::function<void(const base::Error&)> on_trouble)
+    : lease_(api, options),
+      options_(std::move(options)),
+      timing_(timing),
+      on_trouble_(std::move(on_trouble)) {}
 
-base::Result<> Leadership::acquire(std::stop_token stop) {
+base::Result<> Leadership::acquire(const std::stop_token& stop) {
   while (!stop.stop_requested()) {
     auto taken = lease_.acquire(Deadline::after(std::max(timing_.retry, std::chrono::milliseconds(5000))));
     if (taken) {
-      renewing_ = std::jthread([this](std::stop_token s) { renew_until(s); });
+      renewing_ = std::jthread([this](const std::stop_token& s) { renew_until(s); });
       return {};
     }
     on_trouble_(taken.error());
@@ -149,11 +155,11 @@ base::Result<> Leadership::acquire(std::stop_token stop) {
   return base::fail(ErrorCode::kCancelled, "asked to stop before we led");
 }
 
-void Leadership::renew_until(std::stop_token stop) {
+void Leadership::renew_until(const std::stop_token& stop) {
   while (sleep(stop, timing_.retry)) {
     // A renewal may take until the margin begins, no longer: then others must be told to stop.
-    auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
-        lease_.valid_until() - timing_.margin - std::chrono::steady_clock::now());
+    auto left = std::chrono::duration_cast<std::chrono::milliseconds>(lease_.valid_until() - timing_.margin -
+                                                                      std::chrono::steady_clock::now());
     bool gone = left <= std::chrono::milliseconds(0);
     if (!gone) {
       if (auto renewed = lease_.renew(Deadline::after(left)); !renewed) {

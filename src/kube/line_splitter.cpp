@@ -10,7 +10,8 @@ base::Result<> LineSplitter::feed(std::string_view bytes,
     auto end = bytes.find('\n');
     std::string_view piece = bytes.substr(0, end);
     if (rest_.size() + piece.size() > longest_) {
-      return base::fail(base::ErrorCode::kCorrupt, fmt::format("a line of the stream is over {} bytes", longest_));
+      return base::fail(base::ErrorCode::kCorrupt,
+                        fmt::format("a line of the stream is over {} bytes", longest_));
     }
     if (end == std::string_view::npos) {
       rest_.append(piece);

@@ -17,16 +17,24 @@ ErrorCode code_of(int status, const std::string& reason, bool write) {
     case 406:
     case 413:
     case 415:
-    case 422: return ErrorCode::kInvalid;
-    case 401: return ErrorCode::kUnauthorized;
-    case 403: return ErrorCode::kForbidden;
-    case 404: return ErrorCode::kNotFound;
-    case 409: return reason == "AlreadyExists" ? ErrorCode::kAlreadyExists : ErrorCode::kConflict;
-    case 410: return ErrorCode::kGone;
+    case 422:
+      return ErrorCode::kInvalid;
+    case 401:
+      return ErrorCode::kUnauthorized;
+    case 403:
+      return ErrorCode::kForbidden;
+    case 404:
+      return ErrorCode::kNotFound;
+    case 409:
+      return reason == "AlreadyExists" ? ErrorCode::kAlreadyExists : ErrorCode::kConflict;
+    case 410:
+      return ErrorCode::kGone;
     case 408:
     case 429:
-    case 503: return ErrorCode::kUnavailable;
-    default: break;
+    case 503:
+      return ErrorCode::kUnavailable;
+    default:
+      break;
   }
   if (status >= 500) return write ? ErrorCode::kInDoubt : ErrorCode::kUnavailable;
   if (status >= 300 && status < 400) return ErrorCode::kRefused;
@@ -34,11 +42,13 @@ ErrorCode code_of(int status, const std::string& reason, bool write) {
 }
 
 std::string hint_of(int status, const std::string& message) {
-  if (status == 401) return "the token or client certificate is not accepted; see the service account and its mount";
+  if (status == 401)
+    return "the token or client certificate is not accepted; see the service account and its mount";
   if (status == 403 && message.find("exceeded quota") != std::string::npos) {
     return "raise the namespace's ResourceQuota, or free some of it";
   }
-  if (status == 403 && message.find("being terminated") != std::string::npos) return "the namespace is being deleted";
+  if (status == 403 && message.find("being terminated") != std::string::npos)
+    return "the namespace is being deleted";
   if (status == 403) return "give the service account this right (Role pgrunbook of the chart)";
   if (status == 404 && message.find("could not find the requested resource") != std::string::npos) {
     return "the API server does not know this kind; for kinds of pgrunbook.io apply the chart pgrunbook-crds";

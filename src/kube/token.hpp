@@ -16,8 +16,8 @@ class TokenSource {
   using Clock = std::function<std::chrono::steady_clock::time_point()>;
   // `file` empty: always the fixed token, which may be empty too (client certificates then).
   TokenSource(std::string file, std::string fixed, Clock clock = std::chrono::steady_clock::now);
-  // From the file at least every 60 s. A file that cannot be read leaves the last token in use, as an old token is
-  // usually still good; an error only where there never was one.
+  // From the file at least every 60 s. A file that cannot be read leaves the last token in use, as an old
+  // token is usually still good; an error only where there never was one.
   [[nodiscard]] base::Result<std::string> get();
   // After a 401: reads the file now; true where it holds another token than `used`.
   [[nodiscard]] bool changed(const std::string& used);

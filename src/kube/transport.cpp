@@ -18,8 +18,8 @@ Fault classify(int code, std::string_view message) {
     return Fault::kResolve;
   }
   if (message.starts_with("Failed to connect")) return Fault::kConnect;
-  // OpenSSL's packed errors start far above errno: library number in the bits from 23 on, reason below. Reason 294 is
-  // SSL_R_UNEXPECTED_EOF_WHILE_READING: cut off, not refused.
+  // OpenSSL's packed errors start far above errno: library number in the bits from 23 on, reason below.
+  // Reason 294 is SSL_R_UNEXPECTED_EOF_WHILE_READING: cut off, not refused.
   if (message.starts_with("Error in SSL handshake")) {
     return code >= 1 << 20 && (code & 0x7FFFFF) != 294 ? Fault::kTls : Fault::kConnect;
   }
@@ -50,16 +50,16 @@ Error fault_error(Fault fault, Sent sent, std::string_view detail) {
       return e;
     }
     case Fault::kConnect: {
-      Error e = base::error(ErrorCode::kUnavailable,
-                            fmt::format("no connection to the API server ({})", detail),
-                            "see whether it is up and a NetworkPolicy allows to reach it");
+      Error e =
+          base::error(ErrorCode::kUnavailable, fmt::format("no connection to the API server ({})", detail),
+                      "see whether it is up and a NetworkPolicy allows to reach it");
       e.reason = "NoConnection";
       return e;
     }
     case Fault::kTls: {
-      Error e = base::error(ErrorCode::kUnavailable,
-                            fmt::format("the API server's certificate is not accepted ({})", detail),
-                            "it must be signed by the configured authority, name the host we call, and be in date");
+      Error e = base::error(
+          ErrorCode::kUnavailable, fmt::format("the API server's certificate is not accepted ({})", detail),
+          "it must be signed by the configured authority, name the host we call, and be in date");
       e.reason = "CertificateNotAccepted";
       return e;
     }
@@ -92,9 +92,10 @@ base::Result<> check_server(std::string_view server) {
                       "write it like https://kubernetes.default.svc:443");
   }
   if (server[kScheme.size()] == '[') {
-    return base::fail(ErrorCode::kInvalid,
-                      fmt::format("API server '{}' is an IPv6 literal, which our HTTP library cannot use", server),
-                      "write a DNS name that is in the API server's certificate");
+    return base::fail(
+        ErrorCode::kInvalid,
+        fmt::format("API server '{}' is an IPv6 literal, which our HTTP library cannot use", server),
+        "write a DNS name that is in the API server's certificate");
   }
   return {};
 }

@@ -1,5 +1,5 @@
-// One HTTP exchange with the API server. Two methods, so that the library behind them (cpprestsdk, archived upstream)
-// can be replaced in one file, and so that a test can put a script in its place.
+// One HTTP exchange with the API server. Two methods, so that the library behind them (cpprestsdk, archived
+// upstream) can be replaced in one file, and so that a test can put a script in its place.
 #pragma once
 
 #include <chrono>
@@ -23,7 +23,8 @@ struct Request {
   std::string content_type{};  // of the body
   std::string body{};          // every write must have one: see Transport::send
   std::string accept = "application/json";
-  std::size_t body_limit = std::size_t{64} << 20;  // bytes of the reply; a longer one is kCorrupt, reason TooLarge
+  std::size_t body_limit = std::size_t{64}
+                           << 20;  // bytes of the reply; a longer one is kCorrupt, reason TooLarge
 };
 
 struct Response {
@@ -32,8 +33,8 @@ struct Response {
   std::optional<std::chrono::milliseconds> retry_after{};  // from the header Retry-After, seconds form only
 };
 
-// How a stream ended by the server's own will. Status 200: all bytes were handed out and the end was clean. Any other
-// status: nothing was handed out, `body` is the reply (at most 1 MiB).
+// How a stream ended by the server's own will. Status 200: all bytes were handed out and the end was clean.
+// Any other status: nothing was handed out, `body` is the reply (at most 1 MiB).
 struct StreamEnd {
   int status = 0;
   std::string body;
@@ -43,34 +44,40 @@ struct StreamEnd {
 // Receives a stream's bytes on the calling thread; an error ends the stream and is returned by stream().
 using OnStream = std::function<base::Result<>(std::string_view)>;
 
-// Both methods block, may be called from any thread, and return an error only where no complete reply arrived:
+// Both methods block, may be called from any thread, and return an error only where no complete reply
+// arrived:
 //   kUnavailable  not sent, or nothing of it can have been processed, or a read's reply was lost
 //   kInDoubt      a write (not GET) was sent, at least in part, and its reply is lost
 //   kTimeout      the deadline passed; for a write: before its body was begun, so nothing happened
 //   kCancelled    `stop` was asked; for a write with the same guarantee
 //   kCorrupt      reply over the limit (of a write: kInDoubt)
-// Redirects are not followed (a 3xx is a reply like any other): a redirect would carry the bearer token elsewhere.
+// Redirects are not followed (a 3xx is a reply like any other): a redirect would carry the bearer token
+// elsewhere.
 class Transport {
  public:
   virtual ~Transport() = default;
-  // A GET that fails on a connection the server had closed is sent once more on a new connection; so is a write whose
-  // bytes could not be sent completely. A write that was sent is never sent twice. A 401 reads the token file again
-  // and, where it has changed, tries once more.
+  // A GET that fails on a connection the server had closed is sent once more on a new connection; so is a
+  // write whose bytes could not be sent completely. A write that was sent is never sent twice. A 401 reads
+  // the token file again and, where it has changed, tries once more.
   [[nodiscard]] virtual base::Result<Response> send(const Request& request, base::Deadline deadline,
                                                     std::stop_token stop) = 0;
-  // A GET whose reply is handed out as it arrives. `idle` is the longest silence: a peer that vanished never says so.
+  // A GET whose reply is handed out as it arrives. `idle` is the longest silence: a peer that vanished never
+  // says so.
   [[nodiscard]] virtual base::Result<StreamEnd> stream(const Request& request, const OnStream& on_bytes,
-                                                       std::chrono::milliseconds idle, std::stop_token stop) = 0;
+                                                       std::chrono::milliseconds idle,
+                                                       std::stop_token stop) = 0;
 };
 
 // A number a test makes smaller.
 struct TransportOptions {
-  std::chrono::milliseconds unary_idle = std::chrono::seconds(60);  // longest silence of send(), besides its deadline
+  std::chrono::milliseconds unary_idle =
+      std::chrono::seconds(60);  // longest silence of send(), besides its deadline
 };
-[[nodiscard]] std::shared_ptr<Transport> make_cpprest_transport(const Config& config, TransportOptions options = {});
+[[nodiscard]] std::shared_ptr<Transport> make_cpprest_transport(const Config& config,
+                                                                TransportOptions options = {});
 
-// What an exception of the HTTP library means. It carries a number of mixed categories, relabelled as errno, and one
-// of a handful of fixed texts; only 110 and 125 can be trusted as numbers.
+// What an exception of the HTTP library means. It carries a number of mixed categories, relabelled as errno,
+// and one of a handful of fixed texts; only 110 and 125 can be trusted as numbers.
 enum class Fault {
   kTimeout,      // the library's own silence limit
   kCancelled,    // our token was cancelled

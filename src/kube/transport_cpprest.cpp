@@ -1,27 +1,30 @@
 // The only file that includes cpprestsdk. House rules, each from a measured or reported fault of the library:
 //  - no .then(): its continuations share the pool with the sockets, and a blocking one can wedge it;
 //  - a pool of 4 threads, asked for before anything else of the library (its default is 40);
-//  - GETs share a pooled client; each write has a client, so a connection, of its own: on a pooled connection that the
-//    server has closed the library sends a request again by itself, a POST too, or fails half-way;
-//  - each stream has a client of its own, whose timeout (a silence limit, re-armed by every chunk) is the stream's;
-//  - the total deadline is ours: we poll the task and cancel its token; a task that cannot be cancelled (a hanging
-//    resolver) is abandoned to a list, because a pplx task whose exception nobody reads ends the process;
+//  - GETs share a pooled client; each write has a client, so a connection, of its own: on a pooled connection
+//    that the server has closed the library sends a request again by itself, a POST too, or fails half-way;
+//  - each stream has a client of its own, whose timeout (a silence limit, re-armed by every chunk) is its own;
+//  - the total deadline is ours: we poll the task and cancel its token; a task that cannot be cancelled (the
+//    resolver hangs) is abandoned to a list, because a pplx task whose exception nobody reads ends the process;
 //  - the system's authorities are thrown out of each connection's trust store;
 //  - the reply's size is limited in the progress handler, as the library buffers without end.
 #include <algorithm>
 #include <atomic>
-#include <charconv>
 #include <cerrno>
+#include <charconv>
 #include <cstdlib>
 #include <mutex>
 #include <thread>
+#include <utility>  // Boost 1.74 forgets it
 #include <vector>
 
-#define _TURN_OFF_PLATFORM_STRING  // its macro U() breaks fmt
+// Its macro U() breaks fmt.
+#define _TURN_OFF_PLATFORM_STRING  // NOLINT(bugprone-reserved-identifier): the library chose the name
+#include <pplx/threadpool.h>
+
 #include <cpprest/http_client.h>
 #include <fmt/format.h>
 #include <openssl/ssl.h>
-#include <pplx/threadpool.h>
 
 #include "base/file.hpp"
 #include "kube/token.hpp"
@@ -30,7 +33,6 @@
 namespace pgrunbook::kube {
 namespace {
 
-using base::ErrorCode;
 using web::http::http_exception;
 using web::http::http_request;
 using web::http::http_response;
@@ -38,20 +40,22 @@ using web::http::client::http_client;
 using web::http::client::http_client_config;
 
 constexpr auto kAbandonAfter = std::chrono::seconds(1);  // from cancelling a task to giving it up
-constexpr std::size_t kUnread = std::size_t{32} << 20;   // bytes of a stream that came and were not yet handed out
-constexpr std::size_t kRefusal = std::size_t{1} << 20;   // body of a stream that was refused
+constexpr std::size_t kUnread = std::size_t{32}
+                                << 20;  // bytes of a stream that came and were not yet handed out
+constexpr std::size_t kRefusal = std::size_t{1} << 20;  // body of a stream that was refused
 constexpr std::size_t kThreads = 4;
 
 void start_library() {
   static std::once_flag once;
   std::call_once(once, [] {
-    // The library loads OpenSSL's default authorities for every connection, before we throw them out: 140 files'
-    // worth, 20 ms of CPU each time. Who needs them in this process names them explicitly (libcurl and libpq do).
+    // The library loads OpenSSL's default authorities for every connection, before we throw them out: 140
+    // files' worth, 20 ms of CPU each time. Who needs them in this process names them explicitly (libcurl and
+    // libpq do).
     ::setenv("SSL_CERT_FILE", "/dev/null", 0);
     ::setenv("SSL_CERT_DIR", "/nonexistent", 0);
     try {
       crossplat::threadpool::initialize_with_threads(kThreads);
-    } catch (const std::exception&) {
+    } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch)
       // Somebody else started it first; it works with any number.
     }
   });
@@ -81,12 +85,14 @@ void set_up_tls(const Config& config, boost::asio::ssl::context& context) {
   try {
     if (X509_STORE* empty = ::X509_STORE_new()) ::SSL_CTX_set_cert_store(context.native_handle(), empty);
     ::SSL_CTX_set_min_proto_version(context.native_handle(), TLS1_2_VERSION);
-    context.add_certificate_authority(boost::asio::buffer(pem(config.ca_file, config.ca_data, "certificate authority")));
+    context.add_certificate_authority(
+        boost::asio::buffer(pem(config.ca_file, config.ca_data, "certificate authority")));
     if (!config.client_certificate_file.empty() || !config.client_certificate_data.empty()) {
-      context.use_certificate_chain(
-          boost::asio::buffer(pem(config.client_certificate_file, config.client_certificate_data, "client certificate")));
-      context.use_private_key(boost::asio::buffer(pem(config.client_key_file, config.client_key_data, "client key")),
-                              boost::asio::ssl::context::pem);
+      context.use_certificate_chain(boost::asio::buffer(
+          pem(config.client_certificate_file, config.client_certificate_data, "client certificate")));
+      context.use_private_key(
+          boost::asio::buffer(pem(config.client_key_file, config.client_key_data, "client key")),
+          boost::asio::ssl::context::pem);
     }
   } catch (const boost::system::system_error& e) {
     throw http_exception(fmt::format("{}{}", kCredentialsPrefix, e.what()));
@@ -106,7 +112,10 @@ std::optional<std::chrono::milliseconds> retry_after(const http_response& respon
 class CpprestTransport final : public Transport {
  public:
   CpprestTransport(Config config, TransportOptions options)
-      : config_(std::move(config)), options_(options), token_(config_.token_file, config_.token), server_(check_server(config_.server)) {
+      : config_(std::move(config)),
+        options_(options),
+        token_(config_.token_file, config_.token),
+        server_(check_server(config_.server)) {
     start_library();
   }
 
@@ -114,10 +123,11 @@ class CpprestTransport final : public Transport {
     std::lock_guard lock(mutex_);
     reap_locked();
     // What still hangs in the resolver must never be destroyed unread; the process is about to end anyway.
-    if (!abandoned_.empty()) (void)new std::vector<Abandoned>(std::move(abandoned_));
+    for (Abandoned& a : abandoned_) std::make_unique<Abandoned>(std::move(a)).release();  // NOLINT
   }
 
-  base::Result<Response> send(const Request& request, base::Deadline deadline, std::stop_token stop) override {
+  base::Result<Response> send(const Request& request, base::Deadline deadline,
+                              std::stop_token stop) override {
     if (!server_) return base::fail(server_.error());
     PGR_ASSIGN(std::string token, token_.get());
     auto response = send_with(request, token, deadline, stop);
@@ -128,8 +138,8 @@ class CpprestTransport final : public Transport {
     return response;
   }
 
-  base::Result<StreamEnd> stream(const Request& request, const OnStream& on_bytes, std::chrono::milliseconds idle,
-                                 std::stop_token stop) override {
+  base::Result<StreamEnd> stream(const Request& request, const OnStream& on_bytes,
+                                 std::chrono::milliseconds idle, std::stop_token stop) override {
     if (!server_) return base::fail(server_.error());
     PGR_ASSIGN(std::string token, token_.get());
     auto end = stream_with(request, token, on_bytes, idle, stop);
@@ -152,7 +162,8 @@ class CpprestTransport final : public Transport {
     settings.set_timeout(idle);
     settings.set_max_redirects(0);
     settings.set_validate_certificates(true);
-    settings.set_ssl_context_callback([config = config_](boost::asio::ssl::context& c) { set_up_tls(config, c); });
+    settings.set_ssl_context_callback(
+        [config = config_](boost::asio::ssl::context& c) { set_up_tls(config, c); });
     return std::make_shared<http_client>(web::uri(config_.server), settings);
   }
 
@@ -164,8 +175,9 @@ class CpprestTransport final : public Transport {
     return pooled_;
   }
 
-  static http_request make_request(const Request& r, const std::string& token, const std::shared_ptr<Progress>& progress,
-                                   std::size_t limit, bool streaming) {
+  static http_request make_request(const Request& r, const std::string& token,
+                                   const std::shared_ptr<Progress>& progress, std::size_t limit,
+                                   bool streaming) {
     http_request request(r.method);
     request.set_request_uri(web::uri(r.target));
     if (!r.body.empty()) {
@@ -175,10 +187,11 @@ class CpprestTransport final : public Transport {
     request.headers().add("Accept", r.accept);
     request.headers().add("User-Agent", "pgrunbook");
     if (!token.empty()) request.headers().add("Authorization", "Bearer " + token);
-    // The first upload call comes after the headers and before the first byte of the body. An exception thrown here
-    // ends the exchange with it.
-    request.set_progress_handler([progress, limit, streaming](web::http::message_direction::direction direction,
-                                                              utility::size64_t bytes) {
+    // The first upload call comes after the headers and before the first byte of the body. An exception
+    // thrown here ends the exchange with it.
+    request.set_progress_handler([progress, limit, streaming](
+                                     web::http::message_direction::direction direction,
+                                     utility::size64_t bytes) {
       if (direction == web::http::message_direction::upload) {
         progress->begun = true;
         return;
@@ -189,10 +202,11 @@ class CpprestTransport final : public Transport {
     return request;
   }
 
-  // Waits for a task by polling, at the deadline or on `stop` cancels it, and returns what it holds. Never throws.
+  // Waits for a task by polling, at the deadline or on `stop` cancels it, and returns what it holds. Never
+  // throws.
   tl::expected<http_response, Broken> await(pplx::task<http_response> task, const Client& client,
-                                            const pplx::cancellation_token_source& source, base::Deadline deadline,
-                                            const std::stop_token& stop) {
+                                            const pplx::cancellation_token_source& source,
+                                            base::Deadline deadline, const std::stop_token& stop) {
     auto pause = std::chrono::microseconds(50);
     bool late = false, stopped = false;
     base::Deadline give_up = deadline;
@@ -292,18 +306,21 @@ class CpprestTransport final : public Transport {
     try {
       client = make_client(idle);
       auto request = make_request(r, token, progress, kUnread, true);
-      auto head = await(client->request(request, source.get_token()), client, source, base::Deadline::after(idle), stop);
+      auto head = await(client->request(request, source.get_token()), client, source,
+                        base::Deadline::after(idle), stop);
       if (!head) return broken_error(head.error());
       auto bytes = head->body().streambuf();
       const bool refused = head->status_code() != 200;
       std::string held;  // of a refusal
       std::vector<unsigned char> buffer(std::size_t{64} << 10);
       while (true) {
-        // One byte waits for the network; what came with it is taken without waiting (getn of more would wait for all).
+        // One byte waits for the network; what came with it is taken without waiting (getn of more would wait
+        // for all).
         auto first = bytes.bumpc().get();
         if (bytes.is_eof() || first == decltype(bytes)::traits::eof()) break;
         buffer[0] = static_cast<unsigned char>(first);
-        std::size_t count = 1 + bytes.getn(buffer.data() + 1, std::min(bytes.in_avail(), buffer.size() - 1)).get();
+        std::size_t count =
+            1 + bytes.getn(buffer.data() + 1, std::min(bytes.in_avail(), buffer.size() - 1)).get();
         progress->handed_out += count;
         std::string_view piece(reinterpret_cast<const char*>(buffer.data()), count);
         if (refused) {

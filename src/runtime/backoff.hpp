@@ -14,7 +14,8 @@ namespace pgrunbook::runtime {
 class Backoff {
  public:
   Backoff(std::chrono::milliseconds base, std::chrono::milliseconds most) : base_(base), most_(most) {}
-  // The next wait: doubled each time, at most `most`, then half of it random, so that clients do not come in step.
+  // The next wait: doubled each time, at most `most`, then half of it random, so that clients do not come in
+  // step.
   std::chrono::milliseconds next() {
     now_ = now_.count() == 0 ? base_ : std::min(now_ * 2, most_);
     std::uniform_int_distribution<std::int64_t> half(now_.count() / 2, now_.count());
@@ -29,7 +30,7 @@ class Backoff {
 };
 
 // Sleeps; false where `stop` was asked.
-inline bool sleep_for(std::stop_token stop, std::chrono::milliseconds d) {
+inline bool sleep_for(const std::stop_token& stop, std::chrono::milliseconds d) {
   std::mutex mutex;
   std::condition_variable_any wake;
   std::unique_lock lock(mutex);

@@ -34,8 +34,10 @@ Mapper owner(const kube::Resource& kind) {
     for (const Json& reference : base::at(object, {"metadata", "ownerReferences"})) {
       std::string api = base::text_at(reference, {"apiVersion"});
       // Another version of the group is the same kind.
-      if (base::text_at(reference, {"kind"}) == kind.kind && api.substr(0, api.find('/')) == kind.api_version().substr(0, kind.api_version().find('/'))) {
-        keys.push_back({base::text_at(object, {"metadata", "namespace"}), base::text_at(reference, {"name"})});
+      if (base::text_at(reference, {"kind"}) == kind.kind &&
+          api.substr(0, api.find('/')) == kind.api_version().substr(0, kind.api_version().find('/'))) {
+        keys.push_back(
+            {base::text_at(object, {"metadata", "namespace"}), base::text_at(reference, {"name"})});
       }
     }
     return keys;
@@ -74,16 +76,17 @@ Controller::~Controller() { request_stop(); }
 
 void Controller::watch(Informer& informer, Mapper mapper, std::function<bool(const Change&)> relevant) {
   watches_.push_back({&informer, mapper});
-  informer.on_change([this, mapper = std::move(mapper), relevant = std::move(relevant)](const Change& change) {
-    if (relevant && !relevant(change)) return;
-    // Both states: an object that moved from one owner to another concerns both.
-    if (change.before) {
-      for (const Key& key : mapper(*change.before)) queue_.add(key);
-    }
-    if (change.after) {
-      for (const Key& key : mapper(*change.after)) queue_.add(key);
-    }
-  });
+  informer.on_change(
+      [this, mapper = std::move(mapper), relevant = std::move(relevant)](const Change& change) {
+        if (relevant && !relevant(change)) return;
+        // Both states: an object that moved from one owner to another concerns both.
+        if (change.before) {
+          for (const Key& key : mapper(*change.before)) queue_.add(key);
+        }
+        if (change.after) {
+          for (const Key& key : mapper(*change.after)) queue_.add(key);
+        }
+      });
 }
 
 void Controller::resync() {
@@ -96,6 +99,7 @@ void Controller::resync() {
 
 std::vector<Informer*> Controller::informers() const {
   std::vector<Informer*> all;
+  all.reserve(watches_.size());
   for (const Watch& watch : watches_) all.push_back(watch.informer);
   return all;
 }
@@ -103,7 +107,7 @@ std::vector<Informer*> Controller::informers() const {
 void Controller::start() {
   alive_ = workers_;
   for (int i = 0; i < workers_; ++i) {
-    threads_.emplace_back([this](std::stop_token stop) { work(stop); });
+    threads_.emplace_back([this](const std::stop_token& stop) { work(stop); });
   }
 }
 
@@ -120,7 +124,7 @@ bool Controller::wait(base::Deadline deadline) {
   return true;
 }
 
-void Controller::work(std::stop_token stop) {
+void Controller::work(const std::stop_token& stop) {
   while (auto key = queue_.get(stop)) {
     work_on(*key, stop);
     queue_.done(*key);
@@ -132,7 +136,7 @@ void Controller::count(const char* result) {
   if (metrics_ != nullptr) metrics_->add(kTotal, {{"controller", name_}, {"result", result}});
 }
 
-void Controller::work_on(const Key& key, std::stop_token stop) {
+void Controller::work_on(const Key& key, const std::stop_token& stop) {
   LogScope scope({{"controller", name_}, {"object", key.text()}, {"reconcile", base::random_hex(4)}});
   auto begun = std::chrono::steady_clock::now();
   bool thrown = false;
@@ -142,7 +146,8 @@ void Controller::work_on(const Key& key, std::stop_token stop) {
       return reconcile_(key, stop);
     } catch (const std::exception& e) {
       thrown = true;
-      return base::error(base::ErrorCode::kInternal, fmt::format("exception: {}", e.what()), "this is a bug; report it");
+      return base::error(base::ErrorCode::kInternal, fmt::format("exception: {}", e.what()),
+                         "this is a bug; report it");
     } catch (...) {
       thrown = true;
       return base::error(base::ErrorCode::kInternal, "unknown exception", "this is a bug; report it");
@@ -166,7 +171,8 @@ void Controller::work_on(const Key& key, std::stop_token stop) {
                  [&](const base::Error& e) {
                    count(thrown ? "exception" : "error");
                    if (stop.stop_requested() && e.code == base::ErrorCode::kCancelled) return;
-                   auto wait = queue_.add_rate_limited(key, e.retry_after.value_or(std::chrono::milliseconds(0)));
+                   auto wait =
+                       queue_.add_rate_limited(key, e.retry_after.value_or(std::chrono::milliseconds(0)));
                    // Somebody else was faster: ordinary, and the next look settles it.
                    auto level = e.code == base::ErrorCode::kConflict ? spdlog::level::info
                                 : thrown                             ? spdlog::level::err

@@ -1,5 +1,6 @@
-// Workers that bring one kind's objects to what they should be. The contract is controller-runtime's: level-based,
-// one key at a time, and three ways to end that are not each other: waiting, failing, and failing for good.
+// Workers that bring one kind's objects to what they should be. The contract is controller-runtime's:
+// level-based, one key at a time, and three ways to end that are not each other: waiting, failing, and
+// failing for good.
 #pragma once
 
 #include <atomic>
@@ -19,9 +20,13 @@
 
 namespace pgrunbook::runtime {
 
-struct Done {};                                        // as it should be; comes back when something changes
-struct After { std::chrono::milliseconds wait{}; };    // waiting for something no watch will tell about
-struct Terminal { base::Error error; };                // only another input helps: logged, counted, not tried again
+struct Done {};  // as it should be; comes back when something changes
+struct After {
+  std::chrono::milliseconds wait{};
+};  // waiting for something no watch will tell about
+struct Terminal {
+  base::Error error;
+};  // only another input helps: logged, counted, not tried again
 // A base::Error is tried again with a growing wait, not before its retry_after.
 using Outcome = std::variant<Done, After, base::Error, Terminal>;
 
@@ -39,9 +44,10 @@ namespace mappers {
 
 class Controller {
  public:
-  // Must stand being called at any time for any key, also one that no longer exists, and must return soon: every
-  // blocking call in it has a deadline. `stop`: we are to end, or no longer lead; begin nothing new then.
-  using Reconcile = std::function<Outcome(const Key&, std::stop_token stop)>;
+  // Must stand being called at any time for any key, also one that no longer exists, and must return soon:
+  // every blocking call in it has a deadline. `stop`: we are to end, or no longer lead; begin nothing new
+  // then.
+  using Reconcile = std::function<Outcome(const Key&, const std::stop_token& stop)>;
 
   struct Options {
     int workers = 1;
@@ -59,8 +65,9 @@ class Controller {
   Controller(const Controller&) = delete;
   Controller& operator=(const Controller&) = delete;
 
-  // Every change of the informer's kind enqueues what the mapper says, for the state before and after. The mapper may
-  // be narrowed by `relevant` (given both states; default: all). Before the informer starts; it must outlive this.
+  // Every change of the informer's kind enqueues what the mapper says, for the state before and after. The
+  // mapper may be narrowed by `relevant` (given both states; default: all). Before the informer starts; it
+  // must outlive this.
   void watch(Informer& informer, Mapper mapper, std::function<bool(const Change&)> relevant = {});
   void enqueue(const Key& key) { queue_.add(key); }
   // Enqueues everything the informers know: insurance against a change we missed by a fault of ours.
@@ -78,7 +85,7 @@ class Controller {
   [[nodiscard]] WorkQueue& queue() { return queue_; }
 
   // One key, as a worker would: for tests.
-  void work_on(const Key& key, std::stop_token stop);
+  void work_on(const Key& key, const std::stop_token& stop);
 
  private:
   struct Tag {};
@@ -91,7 +98,7 @@ class Controller {
       return [f = std::move(f)](const Key& key, std::stop_token) -> Outcome { return f(key); };
     }
   }
-  void work(std::stop_token stop);
+  void work(const std::stop_token& stop);
   void count(const char* result);
 
   struct Watch {

@@ -1,16 +1,15 @@
 #include "runtime/health.hpp"
 
+#include <arpa/inet.h>
 #include <array>
 #include <cerrno>
 #include <chrono>
-#include <vector>
-
-#include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include <vector>
 
 #include <fmt/format.h>
 
@@ -60,8 +59,9 @@ base::Result<base::Fd> listen_on(std::uint16_t port) {
 }
 
 std::string response(int status, std::string_view words, std::string_view type, std::string_view body) {
-  return fmt::format("HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{}", status,
-                     words, type, body.size(), body);
+  return fmt::format(
+      "HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{}", status,
+      words, type, body.size(), body);
 }
 
 std::string check_response(const Checks& checks) {
@@ -97,12 +97,14 @@ std::pair<bool, std::string> Checks::run() const {
 std::string HealthServer::reply(std::string_view request_line) const {
   auto method_end = request_line.find(' ');
   std::string_view method = request_line.substr(0, method_end);
-  std::string_view target = method_end == std::string_view::npos ? std::string_view() : request_line.substr(method_end + 1);
+  std::string_view target =
+      method_end == std::string_view::npos ? std::string_view() : request_line.substr(method_end + 1);
   target = target.substr(0, target.find_first_of(" ?"));
   if (method != "GET") return response(405, "Method Not Allowed", "text/plain", "only GET\n");
   if (target == "/healthz") return check_response(alive_);
   if (target == "/readyz") return check_response(ready_);
-  if (target == "/metrics") return response(200, "OK", "text/plain; version=0.0.4; charset=utf-8", metrics_.text());
+  if (target == "/metrics")
+    return response(200, "OK", "text/plain; version=0.0.4; charset=utf-8", metrics_.text());
   return response(404, "Not Found", "text/plain", "there are /healthz, /readyz and /metrics\n");
 }
 
@@ -114,10 +116,11 @@ base::Result<> HealthServer::start(std::uint16_t port) {
   port_ = ntohs(address.ss_family == AF_INET6 ? reinterpret_cast<sockaddr_in6*>(&address)->sin6_port
                                               : reinterpret_cast<sockaddr_in*>(&address)->sin_port);
   std::array<int, 2> ends{};
-  if (::pipe2(ends.data(), O_CLOEXEC | O_NONBLOCK) != 0) return base::fail(base::system_error("open", "a pipe"));
+  if (::pipe2(ends.data(), O_CLOEXEC | O_NONBLOCK) != 0)
+    return base::fail(base::system_error("open", "a pipe"));
   wake_read_ = base::Fd(ends[0]);
   wake_write_ = base::Fd(ends[1]);
-  thread_ = std::jthread([this](std::stop_token stop) { serve(stop); });
+  thread_ = std::jthread([this](const std::stop_token& stop) { serve(stop); });
   return {};
 }
 
@@ -129,7 +132,7 @@ void HealthServer::stop() {
   listening_.reset();
 }
 
-void HealthServer::serve(std::stop_token stop) {
+void HealthServer::serve(const std::stop_token& stop) {
   std::vector<Connection> connections;
   while (!stop.stop_requested()) {
     std::vector<pollfd> polled{{wake_read_.get(), POLLIN, 0}};

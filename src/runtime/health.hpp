@@ -39,7 +39,8 @@ class HealthServer {
   HealthServer(const HealthServer&) = delete;
   HealthServer& operator=(const HealthServer&) = delete;
 
-  // Listens on all addresses, IPv6 and IPv4 alike; port 0 takes a free one. kUnavailable where the port is taken.
+  // Listens on all addresses, IPv6 and IPv4 alike; port 0 takes a free one. kUnavailable where the port is
+  // taken.
   [[nodiscard]] base::Result<> start(std::uint16_t port);
   void stop();
   [[nodiscard]] std::uint16_t port() const { return port_; }
@@ -48,7 +49,7 @@ class HealthServer {
   [[nodiscard]] std::string reply(std::string_view request_line) const;
 
  private:
-  void serve(std::stop_token stop);
+  void serve(const std::stop_token& stop);
 
   const Checks& alive_;
   const Checks& ready_;

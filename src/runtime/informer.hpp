@@ -17,12 +17,15 @@ namespace pgrunbook::runtime {
 
 class Informer {
  public:
-  // Called on the informer's thread, one change at a time, after the store holds it. Must not block: it enqueues.
+  // Called on the informer's thread, one change at a time, after the store holds it. Must not block: it
+  // enqueues.
   using Handler = std::function<void(const Change&)>;
 
   // `api` outlives it; `metrics` may be null.
-  Informer(kube::Api& api, kube::Resource resource, std::string ns, Watcher::Options options, Metrics* metrics = nullptr);
-  Informer(kube::Api& api, kube::Resource resource, std::string ns) : Informer(api, std::move(resource), std::move(ns), Watcher::Options()) {}
+  Informer(kube::Api& api, kube::Resource resource, std::string ns, Watcher::Options options,
+           Metrics* metrics = nullptr);
+  Informer(kube::Api& api, kube::Resource resource, std::string ns)
+      : Informer(api, std::move(resource), std::move(ns), Watcher::Options()) {}
   ~Informer() { stop(); }
   Informer(const Informer&) = delete;
   Informer& operator=(const Informer&) = delete;
@@ -51,9 +54,10 @@ class Informer {
   Store store_;
   std::vector<Handler> handlers_;  // constant after start()
   mutable std::mutex mutex_;
-  std::optional<base::Error> trouble_;                       // guarded by mutex_; the failure since which nothing worked
+  std::optional<base::Error> trouble_;  // guarded by mutex_; the failure since which nothing worked
   std::chrono::steady_clock::time_point trouble_since_{}, trouble_last_{};  // guarded by mutex_
-  std::chrono::steady_clock::time_point logged_{};           // guarded by mutex_; one line in 30 s for the same trouble
+  std::chrono::steady_clock::time_point
+      logged_{};         // guarded by mutex_; one line in 30 s for the same trouble
   std::jthread thread_;  // last: it uses everything above
 };
 

@@ -1,5 +1,5 @@
-// The name of an object within its kind: all a reconcile is told. It never learns what changed, so it cannot depend
-// on having seen every change.
+// The name of an object within its kind: all a reconcile is told. It never learns what changed, so it cannot
+// depend on having seen every change.
 #pragma once
 
 #include <compare>

@@ -46,7 +46,8 @@ std::string fields_text(std::initializer_list<Field> fields) {
 }
 
 void init_logging(std::string_view level) {
-  auto logger = std::make_shared<spdlog::logger>("pgrunbook", std::make_shared<spdlog::sinks::stderr_sink_mt>());
+  auto logger =
+      std::make_shared<spdlog::logger>("pgrunbook", std::make_shared<spdlog::sinks::stderr_sink_mt>());
   auto formatter = std::make_unique<spdlog::pattern_formatter>(spdlog::pattern_time_type::utc);
   formatter->add_flag<ScopeFlag>('*').set_pattern("%Y-%m-%dT%H:%M:%S.%fZ %l %v%*");
   logger->set_formatter(std::move(formatter));
@@ -63,7 +64,9 @@ void log(spdlog::level::level_enum level, std::string_view logger, std::string_v
   spdlog::log(level, "{} {}{}", logger, line, fields_text(fields));
 }
 
-LogScope::LogScope(std::initializer_list<Field> fields) : former_(scope().size()) { scope() += fields_text(fields); }
+LogScope::LogScope(std::initializer_list<Field> fields) : former_(scope().size()) {
+  scope() += fields_text(fields);
+}
 LogScope::~LogScope() { scope().resize(former_); }
 
 std::string scope_text() { return scope(); }

@@ -1,5 +1,5 @@
-// Log lines: time, level, logger, message, key=value. One line each, whatever is in the values; never a secret: values
-// come from names, numbers and error texts, not from Secrets or tokens.
+// Log lines: time, level, logger, message, key=value. One line each, whatever is in the values; never a
+// secret: values come from names, numbers and error texts, not from Secrets or tokens.
 #pragma once
 
 #include <initializer_list>
@@ -15,7 +15,8 @@ struct Field {
   std::string value;
 };
 
-// " key=value ...", quoted as JSON where a value holds anything but printable characters without blank, '"' or '='.
+// " key=value ...", quoted as JSON where a value holds anything but printable characters without blank, '"'
+// or '='.
 [[nodiscard]] std::string fields_text(std::initializer_list<Field> fields);
 
 // Sets the default logger: stderr, UTC, the pattern above. `level`: trace, debug, info, warn, error.
@@ -24,13 +25,16 @@ void init_logging(std::string_view level);
 // Writes one line. Newlines in the message become blanks.
 void log(spdlog::level::level_enum level, std::string_view logger, std::string_view message,
          std::initializer_list<Field> fields = {});
-inline void log_info(std::string_view logger, std::string_view message, std::initializer_list<Field> fields = {}) {
+inline void log_info(std::string_view logger, std::string_view message,
+                     std::initializer_list<Field> fields = {}) {
   log(spdlog::level::info, logger, message, fields);
 }
-inline void log_warn(std::string_view logger, std::string_view message, std::initializer_list<Field> fields = {}) {
+inline void log_warn(std::string_view logger, std::string_view message,
+                     std::initializer_list<Field> fields = {}) {
   log(spdlog::level::warn, logger, message, fields);
 }
-inline void log_error(std::string_view logger, std::string_view message, std::initializer_list<Field> fields = {}) {
+inline void log_error(std::string_view logger, std::string_view message,
+                      std::initializer_list<Field> fields = {}) {
   log(spdlog::level::err, logger, message, fields);
 }
 

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <csignal>
 #include <cstdlib>
-
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
@@ -21,19 +20,25 @@ using base::ErrorCode;
 Manager::Manager(kube::Api& api, Options options) : options_(std::move(options)) {
   metrics_.describe("pgrunbook_leader", Metrics::Type::kGauge, "1 while this process leads.");
   if (options_.leader) {
-    leadership_ = std::make_unique<kube::Leadership>(api, *options_.leader, options_.timing, [](const base::Error& e) {
-      if (e.reason != "LeaseHeld") log_warn("leader", e.text(), {{"reason", e.reason_or_code()}});
-    });
+    leadership_ =
+        std::make_unique<kube::Leadership>(api, *options_.leader, options_.timing, [](const base::Error& e) {
+          if (e.reason != "LeaseHeld") log_warn("leader", e.text(), {{"reason", e.reason_or_code()}});
+        });
   }
   alive_.add("process", [] { return base::Result<std::string>("runs"); });
   // A standby is ready: it would take over. Only starting and stopping is not.
   ready_.add("manager", [this]() -> base::Result<std::string> {
     switch (phase_.load()) {
-      case Phase::kStarting: return base::fail(ErrorCode::kUnavailable, "starting");
-      case Phase::kWaiting: return std::string("another process leads");
-      case Phase::kSyncing: return base::fail(ErrorCode::kUnavailable, "filling the caches");
-      case Phase::kRunning: return std::string("running");
-      case Phase::kStopping: return base::fail(ErrorCode::kUnavailable, "stopping");
+      case Phase::kStarting:
+        return base::fail(ErrorCode::kUnavailable, "starting");
+      case Phase::kWaiting:
+        return std::string("another process leads");
+      case Phase::kSyncing:
+        return base::fail(ErrorCode::kUnavailable, "filling the caches");
+      case Phase::kRunning:
+        return std::string("running");
+      case Phase::kStopping:
+        return base::fail(ErrorCode::kUnavailable, "stopping");
     }
     return base::fail(ErrorCode::kInternal, "unknown phase");
   });
@@ -54,7 +59,7 @@ std::chrono::steady_clock::time_point Manager::leader_until() const {
   return leadership_ ? leadership_->valid_until() : std::chrono::steady_clock::time_point::max();
 }
 
-base::Result<> Manager::run(std::stop_token stop) {
+base::Result<> Manager::run(const std::stop_token& stop) {
   if (options_.health) PGR_TRY(server_.start(options_.health_port));
   for (Informer* informer : informers_) informer->start();
   auto result = lead(stop);
@@ -70,11 +75,12 @@ base::Result<> Manager::run(std::stop_token stop) {
   return result;
 }
 
-base::Result<> Manager::lead(std::stop_token stop) {
+base::Result<> Manager::lead(const std::stop_token& stop) {
   std::stop_token lost;
   if (leadership_) {
     phase_ = Phase::kWaiting;
-    log_info("manager", "waiting to lead", {{"lease", options_.leader->name}, {"holder", options_.leader->holder}});
+    log_info("manager", "waiting to lead",
+             {{"lease", options_.leader->name}, {"holder", options_.leader->holder}});
     if (!leadership_->acquire(stop)) return {};  // asked to stop
     lost = leadership_->lost();
     log_info("manager", "leading");
@@ -119,7 +125,8 @@ bool Manager::stop_controllers() {
     if (controller->wait(patience)) continue;
     ended = false;
     for (const Key& key : controller->running()) {
-      log_error("manager", "a reconcile did not end", {{"controller", controller->name()}, {"object", key.text()}});
+      log_error("manager", "a reconcile did not end",
+                {{"controller", controller->name()}, {"object", key.text()}});
     }
   }
   return ended;

@@ -15,9 +15,9 @@
 
 namespace pgrunbook::runtime {
 
-// Order of a run: health server; informers (also while another leads, so that taking over is quick); leadership; all
-// informers synced; controllers. Order of an end: not ready; no new work; running reconciles end within the limit;
-// Lease released; informers and server stopped. One thread calls it.
+// Order of a run: health server; informers (also while another leads, so that taking over is quick);
+// leadership; all informers synced; controllers. Order of an end: not ready; no new work; running reconciles
+// end within the limit; Lease released; informers and server stopped. One thread calls it.
 class Manager {
  public:
   struct Options {
@@ -28,8 +28,8 @@ class Manager {
     std::chrono::milliseconds sync_patience{std::chrono::minutes(2)};
     std::chrono::milliseconds stop_patience{std::chrono::seconds(20)};
     std::chrono::milliseconds resync{std::chrono::hours(1)};
-    // Reconciles that do not end cannot be ended from outside, and the threads cannot be destroyed; so by default the
-    // process ends at once, with code 70, its Lease left to expire.
+    // Reconciles that do not end cannot be ended from outside, and the threads cannot be destroyed; so by
+    // default the process ends at once, with code 70, its Lease left to expire.
     std::function<void()> on_stuck = [] { std::_Exit(70); };
   };
 
@@ -38,8 +38,8 @@ class Manager {
   Manager(const Manager&) = delete;
   Manager& operator=(const Manager&) = delete;
 
-  // All before run(), and alive until it returns; they may be destroyed before the manager, whose metrics() they use.
-  // Informers that controllers watch are added by themselves.
+  // All before run(), and alive until it returns; they may be destroyed before the manager, whose metrics()
+  // they use. Informers that controllers watch are added by themselves.
   void add(Informer& informer);
   void add(Controller& controller);
   [[nodiscard]] Metrics& metrics() { return metrics_; }
@@ -49,12 +49,12 @@ class Manager {
   // Until when our leadership surely holds; the far future without election. Any thread.
   [[nodiscard]] std::chrono::steady_clock::time_point leader_until() const;
 
-  // Returns without error after a stop that was asked for; kUnavailable where leadership was lost or the caches did not
-  // fill: the process should end and be started again.
-  [[nodiscard]] base::Result<> run(std::stop_token stop);
+  // Returns without error after a stop that was asked for; kUnavailable where leadership was lost or the
+  // caches did not fill: the process should end and be started again.
+  [[nodiscard]] base::Result<> run(const std::stop_token& stop);
 
  private:
-  base::Result<> lead(std::stop_token stop);
+  base::Result<> lead(const std::stop_token& stop);
   bool stop_controllers();
 
   const Options options_;
@@ -68,8 +68,9 @@ class Manager {
   std::atomic<Phase> phase_ = Phase::kStarting;
 };
 
-// Blocks SIGTERM and SIGINT in this thread and those it starts (and programs they start, which must unblock them): call
-// it first in main. The first of them becomes a stop request; a second one ends the process at once.
+// Blocks SIGTERM and SIGINT in this thread and those it starts (and programs they start, which must unblock
+// them): call it first in main. The first of them becomes a stop request; a second one ends the process at
+// once.
 class Signals {
  public:
   Signals();

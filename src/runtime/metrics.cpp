@@ -29,16 +29,19 @@ std::string number(double v) {
   return fmt::format("{}", v);
 }
 
-std::string label_text(const Metrics::Labels& labels, std::string_view more_key = {}, std::string_view more = {}) {
+std::string label_text(const Metrics::Labels& labels, std::string_view more_key = {},
+                       std::string_view more = {}) {
   std::string out;
-  for (const auto& [key, value] : labels) out += fmt::format("{}{}=\"{}\"", out.empty() ? "" : ",", key, escaped(value, true));
+  for (const auto& [key, value] : labels)
+    out += fmt::format("{}{}=\"{}\"", out.empty() ? "" : ",", key, escaped(value, true));
   if (!more_key.empty()) out += fmt::format("{}{}=\"{}\"", out.empty() ? "" : ",", more_key, more);
   return out.empty() ? out : "{" + out + "}";
 }
 
 }  // namespace
 
-void Metrics::describe(const std::string& name, Type type, const std::string& help, std::vector<double> buckets) {
+void Metrics::describe(const std::string& name, Type type, const std::string& help,
+                       std::vector<double> buckets) {
   std::lock_guard lock(mutex_);
   Family& family = families_[name];
   family.type = type;
@@ -92,7 +95,9 @@ std::string Metrics::text() const {
   std::string out;
   for (const auto& [name, family] : families_) {
     if (family.series.empty()) continue;
-    const char* type = family.type == Type::kCounter ? "counter" : family.type == Type::kGauge ? "gauge" : "histogram";
+    const char* type = family.type == Type::kCounter ? "counter"
+                       : family.type == Type::kGauge ? "gauge"
+                                                     : "histogram";
     if (!family.help.empty()) out += fmt::format("# HELP {} {}\n", name, escaped(family.help, false));
     out += fmt::format("# TYPE {} {}\n", name, type);
     for (const auto& [labels, series] : family.series) {
@@ -119,7 +124,8 @@ double Metrics::value(const std::string& name, const Labels& labels) const {
   if (family == families_.end()) return 0;
   auto found = family->second.series.find(labels);
   if (found == family->second.series.end()) return 0;
-  return family->second.type == Type::kHistogram ? static_cast<double>(found->second.count) : found->second.value;
+  return family->second.type == Type::kHistogram ? static_cast<double>(found->second.count)
+                                                 : found->second.value;
 }
 
 }  // namespace pgrunbook::runtime

@@ -1,4 +1,5 @@
-// Numbers for Prometheus (text format 0.0.4). Labels are bounded: names of objects, uids and messages never are one.
+// Numbers for Prometheus (text format 0.0.4). Labels are bounded: names of objects, uids and messages never
+// are one.
 #pragma once
 
 #include <cstdint>
@@ -11,9 +12,9 @@
 
 namespace pgrunbook::runtime {
 
-// Thread-safe; every call is a short lock. What was never set is absent in the output, and unset() makes it absent
-// again: an unknown value is neither 0 nor the last one. A family keeps at most `most` series; further ones are
-// counted under the label values "other".
+// Thread-safe; every call is a short lock. What was never set is absent in the output, and unset() makes it
+// absent again: an unknown value is neither 0 nor the last one. A family keeps at most `most` series; further
+// ones are counted under the label values "other".
 class Metrics {
  public:
   using Labels = std::vector<std::pair<std::string, std::string>>;
@@ -22,7 +23,8 @@ class Metrics {
   explicit Metrics(std::size_t most = 200) : most_(most) {}
 
   // Before the first use of a family. `buckets`: upper bounds, ascending, for histograms.
-  void describe(const std::string& name, Type type, const std::string& help, std::vector<double> buckets = {});
+  void describe(const std::string& name, Type type, const std::string& help,
+                std::vector<double> buckets = {});
   void add(const std::string& name, const Labels& labels = {}, double by = 1);  // counter (by >= 0) or gauge
   void set(const std::string& name, const Labels& labels, double value);        // gauge
   void unset(const std::string& name, const Labels& labels);                    // gauge
@@ -34,8 +36,8 @@ class Metrics {
 
  private:
   struct Series {
-    double value = 0;                   // counter, gauge; histogram: the sum
-    std::uint64_t count = 0;            // histogram
+    double value = 0;                      // counter, gauge; histogram: the sum
+    std::uint64_t count = 0;               // histogram
     std::vector<std::uint64_t> buckets{};  // histogram, not cumulative
   };
   struct Family {

@@ -1,4 +1,5 @@
-// The objects of one kind as last seen. Readers get shared, immutable snapshots; what they hold stays as it is.
+// The objects of one kind as last seen. Readers get shared, immutable snapshots; what they hold stays as it
+// is.
 #pragma once
 
 #include <functional>
@@ -16,7 +17,8 @@ namespace pgrunbook::runtime {
 using base::Json;
 using Snapshot = std::shared_ptr<const Json>;
 
-// What happened to one object. Added: before is empty. Deleted: after is empty, before is the last known state.
+// What happened to one object. Added: before is empty. Deleted: after is empty, before is the last known
+// state.
 struct Change {
   Snapshot before;
   Snapshot after;
@@ -34,8 +36,8 @@ class Store {
   [[nodiscard]] bool synced() const;
   [[nodiscard]] std::size_t size() const;
 
-  // A relist: begin, each object, and the swap in one move, which returns every difference, deletions included. A
-  // name that now has another uid is a deletion and an addition.
+  // A relist: begin, each object, and the swap in one move, which returns every difference, deletions
+  // included. A name that now has another uid is a deletion and an addition.
   void begin();
   void stage(Json object);
   [[nodiscard]] std::vector<Change> swap();

@@ -18,7 +18,8 @@ std::chrono::milliseconds Watcher::failed(const Error& e) {
   on_trouble_(e);
   auto wait = backoff_.next();
   // A missing right or kind does not come back in seconds; asking often would only fill logs on both sides.
-  if (e.code == ErrorCode::kForbidden || e.code == ErrorCode::kUnauthorized || e.code == ErrorCode::kNotFound) {
+  if (e.code == ErrorCode::kForbidden || e.code == ErrorCode::kUnauthorized ||
+      e.code == ErrorCode::kNotFound) {
     wait = std::max(wait, options_.forbidden_wait);
   }
   if (e.retry_after) wait = std::max(wait, *e.retry_after);
@@ -30,7 +31,8 @@ std::chrono::milliseconds Watcher::list(const std::function<void(Event)>& on_eve
   if (!listed) return failed(listed.error());
   std::string version = base::text_at(*listed, {"resourceVersion"});
   if (version.empty()) {
-    return failed(base::error(ErrorCode::kUnavailable, fmt::format("list {}: no resourceVersion", resource_.plural)));
+    return failed(
+        base::error(ErrorCode::kUnavailable, fmt::format("list {}: no resourceVersion", resource_.plural)));
   }
   on_event({Event::Type::kInit});
   for (Json& item : (*listed)["items"]) on_event({Event::Type::kInitApply, std::move(item)});
@@ -42,7 +44,8 @@ std::chrono::milliseconds Watcher::list(const std::function<void(Event)>& on_eve
   return {};
 }
 
-std::chrono::milliseconds Watcher::watch(const std::function<void(Event)>& on_event, std::stop_token stop) {
+std::chrono::milliseconds Watcher::watch(const std::function<void(Event)>& on_event,
+                                         const std::stop_token& stop) {
   state_ = State::kWatching;
   auto opened = std::chrono::steady_clock::now();
   bool alive = false;
@@ -55,9 +58,14 @@ std::chrono::milliseconds Watcher::watch(const std::function<void(Event)>& on_ev
     std::string version = base::text_at(e.object, {"metadata", "resourceVersion"});
     switch (e.type) {
       case kube::WatchEvent::Type::kAdded:
-      case kube::WatchEvent::Type::kModified: on_event({Event::Type::kApply, std::move(e.object)}); break;
-      case kube::WatchEvent::Type::kDeleted: on_event({Event::Type::kDelete, std::move(e.object)}); break;
-      case kube::WatchEvent::Type::kBookmark: break;
+      case kube::WatchEvent::Type::kModified:
+        on_event({Event::Type::kApply, std::move(e.object)});
+        break;
+      case kube::WatchEvent::Type::kDeleted:
+        on_event({Event::Type::kDelete, std::move(e.object)});
+        break;
+      case kube::WatchEvent::Type::kBookmark:
+        break;
     }
     // Only after the event was taken: a thrown handler must not lose it.
     if (!version.empty()) version_ = std::move(version);
@@ -71,7 +79,8 @@ std::chrono::milliseconds Watcher::watch(const std::function<void(Event)>& on_ev
       on_well_();
       return {};
     }
-    return failed(base::error(ErrorCode::kUnavailable, fmt::format("watch {}: ended at once", resource_.plural),
+    return failed(base::error(ErrorCode::kUnavailable,
+                              fmt::format("watch {}: ended at once", resource_.plural),
                               "see what stands between here and the API server"));
   }
   if (stop.stop_requested() || ended.error().code == ErrorCode::kCancelled) return {};
@@ -83,11 +92,12 @@ std::chrono::milliseconds Watcher::watch(const std::function<void(Event)>& on_ev
   return failed(ended.error());
 }
 
-std::chrono::milliseconds Watcher::step(const std::function<void(Event)>& on_event, std::stop_token stop) {
+std::chrono::milliseconds Watcher::step(const std::function<void(Event)>& on_event,
+                                        const std::stop_token& stop) {
   return state_ == State::kEmpty ? list(on_event) : watch(on_event, stop);
 }
 
-void Watcher::run(const std::function<void(Event)>& on_event, std::stop_token stop) {
+void Watcher::run(const std::function<void(Event)>& on_event, const std::stop_token& stop) {
   while (!stop.stop_requested()) {
     auto wait = step(on_event, stop);
     if (wait.count() > 0 && !sleep_for(stop, wait)) return;

@@ -1,6 +1,6 @@
-// Follows one kind: lists it, then watches it, for ever. The shape is kube-rs's: the state is visible, and a relist
-// is told as such (Init, InitApply..., InitDone), so that a store can swap its contents in one move and find out what
-// was deleted while nobody looked.
+// Follows one kind: lists it, then watches it, for ever. The shape is kube-rs's: the state is visible, and a
+// relist is told as such (Init, InitApply..., InitDone), so that a store can swap its contents in one move
+// and find out what was deleted while nobody looked.
 #pragma once
 
 #include <chrono>
@@ -23,8 +23,8 @@ class Watcher {
     Type type = Type::kInit;
     Json object{};  // null for kInit and kInitDone
   };
-  // kEmpty: nothing is known; a list comes next. kListed: we know the world up to a resourceVersion and no stream is
-  // open; a watch from there comes next. kWatching: a stream is open.
+  // kEmpty: nothing is known; a list comes next. kListed: we know the world up to a resourceVersion and no
+  // stream is open; a watch from there comes next. kWatching: a stream is open.
   enum class State { kEmpty, kListed, kWatching };
 
   struct Options {
@@ -35,14 +35,16 @@ class Watcher {
     std::chrono::milliseconds shortest_watch{1000};  // a shorter one without an event is counted as broken
   };
 
-  Watcher(kube::Api& api, kube::Resource resource, std::string ns) : Watcher(api, std::move(resource), std::move(ns), Options()) {}
+  Watcher(kube::Api& api, kube::Resource resource, std::string ns)
+      : Watcher(api, std::move(resource), std::move(ns), Options()) {}
   Watcher(kube::Api& api, kube::Resource resource, std::string ns, Options options);
 
-  // One list or one watch; blocks. Returns how long to wait before the next step. Events are handed out on the calling
-  // thread. After a broken stream the next watch goes on at the last resourceVersion seen; after kGone comes a list.
-  std::chrono::milliseconds step(const std::function<void(Event)>& on_event, std::stop_token stop);
+  // One list or one watch; blocks. Returns how long to wait before the next step. Events are handed out on
+  // the calling thread. After a broken stream the next watch goes on at the last resourceVersion seen; after
+  // kGone comes a list.
+  std::chrono::milliseconds step(const std::function<void(Event)>& on_event, const std::stop_token& stop);
   // step() until `stop`.
-  void run(const std::function<void(Event)>& on_event, std::stop_token stop);
+  void run(const std::function<void(Event)>& on_event, const std::stop_token& stop);
 
   [[nodiscard]] State state() const { return state_; }
   [[nodiscard]] const std::string& resource_version() const { return version_; }
@@ -54,7 +56,7 @@ class Watcher {
 
  private:
   std::chrono::milliseconds list(const std::function<void(Event)>& on_event);
-  std::chrono::milliseconds watch(const std::function<void(Event)>& on_event, std::stop_token stop);
+  std::chrono::milliseconds watch(const std::function<void(Event)>& on_event, const std::stop_token& stop);
   std::chrono::milliseconds failed(const base::Error& e);
 
   kube::Api& api_;

@@ -73,7 +73,7 @@ void WorkQueue::add_due_locked() {
   }
 }
 
-std::optional<Key> WorkQueue::get(std::stop_token stop) {
+std::optional<Key> WorkQueue::get(const std::stop_token& stop) {
   std::unique_lock lock(mutex_);
   while (true) {
     if (down_ || stop.stop_requested()) return std::nullopt;

@@ -1,5 +1,5 @@
-// The queue of keys to reconcile, with client-go's semantics: a key is in it once however often it is added, no two
-// workers have the same key, and a key added while it is worked on comes back once the worker is done.
+// The queue of keys to reconcile, with client-go's semantics: a key is in it once however often it is added,
+// no two workers have the same key, and a key added while it is worked on comes back once the worker is done.
 #pragma once
 
 #include <chrono>
@@ -35,14 +35,16 @@ class WorkQueue {
   void add(const Key& key);
   // Adds later; of several such waits for one key the earliest counts. A wait of zero or less adds now.
   void add_after(const Key& key, std::chrono::milliseconds wait);
-  // Adds after this key's backoff, which grows with each call until forget(), but not before `least`. Returns the wait.
+  // Adds after this key's backoff, which grows with each call until forget(), but not before `least`. Returns
+  // the wait.
   std::chrono::milliseconds add_rate_limited(const Key& key, std::chrono::milliseconds least = {});
   // The key is well again: its backoff starts over.
   void forget(const Key& key);
   [[nodiscard]] int failures(const Key& key) const;
 
-  // Blocks until a key is due; nothing once `stop` is asked or the queue is shut down. The caller owes a done().
-  [[nodiscard]] std::optional<Key> get(std::stop_token stop);
+  // Blocks until a key is due; nothing once `stop` is asked or the queue is shut down. The caller owes a
+  // done().
+  [[nodiscard]] std::optional<Key> get(const std::stop_token& stop);
   void done(const Key& key);
 
   // Nothing is handed out any more; keys in work may still be done().
@@ -62,9 +64,9 @@ class WorkQueue {
   mutable std::mutex mutex_;
   std::condition_variable_any wake_;
   // Guarded by mutex_:
-  std::deque<Key> queue_;        // due and not in work, in order; each also in dirty_
-  std::set<Key> dirty_;          // to be worked on (again)
-  std::set<Key> processing_;     // in work
+  std::deque<Key> queue_;                 // due and not in work, in order; each also in dirty_
+  std::set<Key> dirty_;                   // to be worked on (again)
+  std::set<Key> processing_;              // in work
   std::set<std::pair<Time, Key>> later_;  // the heap of waits ...
   std::map<Key, Time> later_by_key_;      // ... and each key's place in it
   std::map<Key, int> failures_;

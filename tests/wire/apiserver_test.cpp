@@ -1,5 +1,6 @@
-// The same client against a real API server, so that what the scripts above claim cannot drift from what is. Runs
-// where PGRUNBOOK_TEST_KUBECONFIG names a kubeconfig with all rights (tests/cluster apiserver kubeconfig).
+// The same client against a real API server, so that what the scripts above claim cannot drift from what is.
+// Runs where PGRUNBOOK_TEST_KUBECONFIG names a kubeconfig with all rights (tests/cluster apiserver
+// kubeconfig).
 #include <condition_variable>
 #include <cstdlib>
 #include <thread>
@@ -40,7 +41,10 @@ class ApiServer : public ::testing::Test {
   }
   static Deadline soon() { return Deadline::after(std::chrono::seconds(20)); }
   static Json map(const std::string& name, const std::string& value = "v") {
-    return {{"apiVersion", "v1"}, {"kind", "ConfigMap"}, {"metadata", {{"name", name}}}, {"data", {{"k", value}}}};
+    return {{"apiVersion", "v1"},
+            {"kind", "ConfigMap"},
+            {"metadata", {{"name", name}}},
+            {"data", {{"k", value}}}};
   }
   Json made(const std::string& name) {
     auto r = api_->create(kConfigMap, ns_, map(name), soon());
@@ -69,9 +73,11 @@ TEST_F(ApiServer, PatchesAreGuarded) {
   Json a = made("a");
   Json guarded{{"metadata", {{"resourceVersion", a["metadata"]["resourceVersion"]}}}, {"data", {{"k", "w"}}}};
   EXPECT_TRUE(api_->patch(kConfigMap, ns_, "a", PatchType::kMerge, guarded, "", soon()));
-  EXPECT_EQ(api_->patch(kConfigMap, ns_, "a", PatchType::kMerge, guarded, "", soon()).error().code, ErrorCode::kConflict);
+  EXPECT_EQ(api_->patch(kConfigMap, ns_, "a", PatchType::kMerge, guarded, "", soon()).error().code,
+            ErrorCode::kConflict);
   auto test = [](const char* value) {
-    return Json{{{"op", "test"}, {"path", "/data/k"}, {"value", value}}, {{"op", "replace"}, {"path", "/data/k"}, {"value", "x"}}};
+    return Json{{{"op", "test"}, {"path", "/data/k"}, {"value", value}},
+                {{"op", "replace"}, {"path", "/data/k"}, {"value", "x"}}};
   };
   auto failed = api_->patch(kConfigMap, ns_, "a", PatchType::kJson, test("other"), "", soon());
   EXPECT_EQ(failed.error().code, ErrorCode::kConflict) << failed.error().text();
@@ -110,10 +116,14 @@ TEST_F(ApiServer, ListsInPagesAndWatchesFromThere) {
   ASSERT_TRUE(api_->remove(kConfigMap, ns_, "a", "", soon()));
   std::vector<std::string> seen;
   std::stop_source stop;
-  auto ended = api_->watch(kConfigMap, ns_, {}, from, [&](WatchEvent e) {
-    seen.push_back((e.type == WatchEvent::Type::kDeleted ? "-" : "+") + base::text_at(e.object, {"metadata", "name"}));
-    if (seen.size() == 2) stop.request_stop();
-  }, stop.get_token());
+  auto ended = api_->watch(
+      kConfigMap, ns_, {}, from,
+      [&](WatchEvent e) {
+        seen.push_back((e.type == WatchEvent::Type::kDeleted ? "-" : "+") +
+                       base::text_at(e.object, {"metadata", "name"}));
+        if (seen.size() == 2) stop.request_stop();
+      },
+      stop.get_token());
   EXPECT_EQ(ended.error().code, ErrorCode::kCancelled);
   EXPECT_EQ(seen, (std::vector<std::string>{"+f", "-a"}));
   auto old = api_->list(kConfigMap, ns_, {"no=such", ""}, soon());
@@ -139,7 +149,8 @@ TEST_F(ApiServer, ALeaseChangesHands) {
 TEST_F(ApiServer, EventsAreAccepted) {
   std::vector<std::string> dropped;
   auto now = std::chrono::steady_clock::now();
-  EventRecorder recorder(*api_, "pod", [&] { return now; }, [&](const base::Error& e) { dropped.push_back(e.text()); });
+  EventRecorder recorder(
+      *api_, "pod", [&] { return now; }, [&](const base::Error& e) { dropped.push_back(e.text()); });
   Json a = made("a");
   recorder.emit(a, EventRecorder::Type::kWarning, "Blocked", std::string(3000, 'x'));
   now += std::chrono::seconds(30);
@@ -165,20 +176,23 @@ TEST_F(ApiServer, AControllerFollowsTheWorld) {
   std::mutex mutex;
   std::condition_variable changed;
   std::map<std::string, std::string> world;
-  Controller controller("maps", [&](const Key& key) -> Outcome {
-    auto object = maps.store().get(key);
-    std::lock_guard lock(mutex);
-    world[key.name] = object ? base::text_at(*object, {"data", "k"}) : "gone";
-    changed.notify_all();
-    return Done{};
-  }, {1, {}, &manager.metrics()});
+  Controller controller("maps",
+                        [&](const Key& key) -> Outcome {
+                          auto object = maps.store().get(key);
+                          std::lock_guard lock(mutex);
+                          world[key.name] = object ? base::text_at(*object, {"data", "k"}) : "gone";
+                          changed.notify_all();
+                          return Done{};
+                        },
+                        {1, {}, &manager.metrics()});
   controller.watch(maps, mappers::self());
   manager.add(controller);
   std::stop_source stop;
   std::jthread running([&] { EXPECT_TRUE(manager.run(stop.get_token())); });
   auto wait_for = [&](const std::string& name, const std::string& value) {
     std::unique_lock lock(mutex);
-    EXPECT_TRUE(changed.wait_for(lock, std::chrono::seconds(20), [&] { return world[name] == value; })) << name << " " << value;
+    EXPECT_TRUE(changed.wait_for(lock, std::chrono::seconds(20), [&] { return world[name] == value; }))
+        << name << " " << value;
   };
   wait_for("before", "v");
   made("later");

@@ -54,7 +54,8 @@ class ProxyTest : public ::testing::Test {
     api_ = kube::connect(config);
   }
   base::Result<Json> create(const std::string& name, const kube::Resource& kind = kJob) {
-    return api_->create(kind, "ns", {{"metadata", {{"name", name}}}}, Deadline::after(std::chrono::seconds(20)));
+    return api_->create(kind, "ns", {{"metadata", {{"name", name}}}},
+                        Deadline::after(std::chrono::seconds(20)));
   }
   std::vector<Json> log() const {
     std::vector<Json> lines;
@@ -70,24 +71,25 @@ class ProxyTest : public ::testing::Test {
   std::vector<std::string> done_;  // writes that reached the API server
   std::atomic<int> kills_ = 0;
   Signal one_taken_;
-  ScriptedServer upstream_{authority_, [this](Connection& c) {
-    while (auto request = c.reader.request()) {
-      EXPECT_EQ(request->header("authorization"), "Bearer operator");
-      if (request->target.find("watch=1") != std::string::npos) {
-        c.begin_chunked();
-        c.chunk("{\"type\":\"BOOKMARK\",\"object\":{\"metadata\":{\"resourceVersion\":\"1\"}}}\n");
-        one_taken_.wait();
-        c.chunk("{\"type\":\"BOOKMARK\",\"object\":{\"metadata\":{\"resourceVersion\":\"2\"}}}\n");
-        c.end_chunked();
-        return;
-      }
-      if (request->method != "GET") {
-        std::lock_guard lock(mutex_);
-        done_.push_back(base::text_at(Json::parse(request->body), {"metadata", "name"}));
-      }
-      c.reply(request->method == "POST" ? 201 : 200, request->method == "GET" ? "{}" : request->body);
-    }
-  }};
+  ScriptedServer upstream_{
+      authority_, [this](Connection& c) {
+        while (auto request = c.reader.request()) {
+          EXPECT_EQ(request->header("authorization"), "Bearer operator");
+          if (request->target.find("watch=1") != std::string::npos) {
+            c.begin_chunked();
+            c.chunk("{\"type\":\"BOOKMARK\",\"object\":{\"metadata\":{\"resourceVersion\":\"1\"}}}\n");
+            one_taken_.wait();
+            c.chunk("{\"type\":\"BOOKMARK\",\"object\":{\"metadata\":{\"resourceVersion\":\"2\"}}}\n");
+            c.end_chunked();
+            return;
+          }
+          if (request->method != "GET") {
+            std::lock_guard lock(mutex_);
+            done_.push_back(base::text_at(Json::parse(request->body), {"metadata", "name"}));
+          }
+          c.reply(request->method == "POST" ? 201 : 200, request->method == "GET" ? "{}" : request->body);
+        }
+      }};
   std::unique_ptr<CountingProxy> proxy_;
   std::unique_ptr<kube::Api> api_;
 };

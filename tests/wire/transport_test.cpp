@@ -1,12 +1,11 @@
-// The real transport against a real TLS server that misbehaves: one test for each way the HTTP library is known to
-// fail or to surprise. Timing is never asserted, only order and outcome.
+// The real transport against a real TLS server that misbehaves: one test for each way the HTTP library is
+// known to fail or to surprise. Timing is never asserted, only order and outcome.
 #include "kube/transport.hpp"
 
 #include <cstdlib>
 #include <filesystem>
-#include <random>
-
 #include <netdb.h>
+#include <random>
 #include <sys/socket.h>
 
 #include <gtest/gtest.h>
@@ -51,7 +50,8 @@ Request write(const std::string& method, std::string body = "{}") {
   return {method, "/api/v1/namespaces/ns/pods", "application/json", std::move(body)};
 }
 
-base::Result<Response> send(Transport& t, const Request& r, milliseconds patience = kLong, std::stop_token stop = {}) {
+base::Result<Response> send(Transport& t, const Request& r, milliseconds patience = kLong,
+                            std::stop_token stop = {}) {
   return t.send(r, Deadline::after(patience), stop);
 }
 
@@ -116,16 +116,18 @@ TEST(Wire, AQuietStreamOutlivesTheTimeoutOfOrdinaryRequests) {
   auto t = make_cpprest_transport(config_for(server), {milliseconds(100)});
   std::string got;
   std::jthread unary;
-  auto end = t->stream(get("/stream"), [&](std::string_view bytes) -> base::Result<> {
-    got += bytes;
-    if (got == "one\n") {
-      unary = std::jthread([&] {
-        EXPECT_EQ(send(*t, get("/hang")).error().code, ErrorCode::kTimeout);
-        unary_failed.set();
-      });
-    }
-    return {};
-  }, kLong, {});
+  auto end = t->stream(get("/stream"),
+                       [&](std::string_view bytes) -> base::Result<> {
+                         got += bytes;
+                         if (got == "one\n") {
+                           unary = std::jthread([&] {
+                             EXPECT_EQ(send(*t, get("/hang")).error().code, ErrorCode::kTimeout);
+                             unary_failed.set();
+                           });
+                         }
+                         return {};
+                       },
+                       kLong, {});
   ASSERT_TRUE(end) << end.error().text();
   EXPECT_EQ(end->status, 200);
   EXPECT_EQ(got, "one\ntwo\n");
@@ -289,7 +291,8 @@ TEST(Wire, TheServersNameIsChecked) {
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().reason, "CertificateNotAccepted");
   EXPECT_EQ(refused.error().code, ErrorCode::kUnavailable);
-  EXPECT_EQ(send(*make_cpprest_transport(config_for(server)), write("POST")).error().code, ErrorCode::kUnavailable)
+  EXPECT_EQ(send(*make_cpprest_transport(config_for(server)), write("POST")).error().code,
+            ErrorCode::kUnavailable)
       << "nothing was sent, so nothing is in doubt";
 }
 
@@ -309,7 +312,8 @@ TEST(Wire, IPv6WorksByNameAndIsRefusedAsALiteral) {
   addrinfo hints{};
   hints.ai_family = AF_INET6;
   addrinfo* found = nullptr;
-  if (::getaddrinfo("localhost", nullptr, &hints, &found) != 0) GTEST_SKIP() << "localhost has no IPv6 address here";
+  if (::getaddrinfo("localhost", nullptr, &hints, &found) != 0)
+    GTEST_SKIP() << "localhost has no IPv6 address here";
   ::freeaddrinfo(found);
   ScriptedServer::Options options;
   options.address = "::1";
@@ -333,10 +337,13 @@ TEST(Wire, StopWakesABlockedRead) {
   auto t = make_cpprest_transport(config_for(server));
   std::stop_source stop;
   std::jthread asker;
-  auto ended = t->stream(get("/stream"), [&](std::string_view) -> base::Result<> {
-    asker = std::jthread([&] { stop.request_stop(); });
-    return {};
-  }, kLong, stop.get_token());
+  auto ended = t->stream(
+      get("/stream"),
+      [&](std::string_view) -> base::Result<> {
+        asker = std::jthread([&] { stop.request_stop(); });
+        return {};
+      },
+      kLong, stop.get_token());
   ASSERT_FALSE(ended);
   EXPECT_EQ(ended.error().code, ErrorCode::kCancelled);
   // Before the headers, and before anything.
@@ -345,10 +352,18 @@ TEST(Wire, StopWakesABlockedRead) {
     while (server.connections() < 2) std::this_thread::yield();
     second.request_stop();
   });
-  EXPECT_EQ(t->stream(get("/hang"), [](std::string_view) -> base::Result<> { return {}; }, kLong, second.get_token())
-                .error().code, ErrorCode::kCancelled);
-  EXPECT_EQ(t->stream(get("/stream"), [](std::string_view) -> base::Result<> { return {}; }, kLong, second.get_token())
-                .error().code, ErrorCode::kCancelled);
+  EXPECT_EQ(
+      t->stream(
+           get("/hang"), [](std::string_view) -> base::Result<> { return {}; }, kLong, second.get_token())
+          .error()
+          .code,
+      ErrorCode::kCancelled);
+  EXPECT_EQ(
+      t->stream(
+           get("/stream"), [](std::string_view) -> base::Result<> { return {}; }, kLong, second.get_token())
+          .error()
+          .code,
+      ErrorCode::kCancelled);
   EXPECT_EQ(send(*t, get("/hang"), kLong, second.get_token()).error().code, ErrorCode::kCancelled);
 }
 
@@ -362,10 +377,12 @@ TEST(Wire, AStreamCutWithoutItsLastChunkIsNoEnd) {
     });
     auto t = make_cpprest_transport(config_for(server));
     std::string got;
-    auto ended = t->stream(get(), [&](std::string_view bytes) -> base::Result<> {
-      got += bytes;
-      return {};
-    }, kLong, {});
+    auto ended = t->stream(get(),
+                           [&](std::string_view bytes) -> base::Result<> {
+                             got += bytes;
+                             return {};
+                           },
+                           kLong, {});
     ASSERT_FALSE(ended);
     EXPECT_EQ(ended.error().code, ErrorCode::kUnavailable) << ended.error().text();
     if (!reset) {
@@ -383,10 +400,12 @@ TEST(Wire, APeerThatVanishedIsNoticedByItsSilence) {
   });
   auto t = make_cpprest_transport(config_for(server));
   std::string got;
-  auto ended = t->stream(get(), [&](std::string_view bytes) -> base::Result<> {
-    got += bytes;
-    return {};
-  }, milliseconds(150), {});
+  auto ended = t->stream(get(),
+                         [&](std::string_view bytes) -> base::Result<> {
+                           got += bytes;
+                           return {};
+                         },
+                         milliseconds(150), {});
   ASSERT_FALSE(ended);
   EXPECT_EQ(ended.error().code, ErrorCode::kTimeout);
   EXPECT_EQ(got, "one\n");
@@ -397,10 +416,12 @@ TEST(Wire, ARefusedStreamGivesItsBody) {
     while (c.reader.request()) c.reply(410, R"({"kind":"Status","reason":"Expired"})", "Retry-After: 3\r\n");
   });
   auto t = make_cpprest_transport(config_for(server));
-  auto end = t->stream(get(), [&](std::string_view) -> base::Result<> {
-    ADD_FAILURE() << "a refusal is no stream";
-    return {};
-  }, kLong, {});
+  auto end = t->stream(get(),
+                       [&](std::string_view) -> base::Result<> {
+                         ADD_FAILURE() << "a refusal is no stream";
+                         return {};
+                       },
+                       kLong, {});
   ASSERT_TRUE(end) << end.error().text();
   EXPECT_EQ(end->status, 410);
   EXPECT_EQ(end->body, R"({"kind":"Status","reason":"Expired"})");
@@ -409,7 +430,8 @@ TEST(Wire, ARefusedStreamGivesItsBody) {
 
 TEST(Wire, SaysWhenToComeBack) {
   ScriptedServer server(authority(), [&](Connection& c) {
-    while (c.reader.request()) c.reply(429, R"({"kind":"Status","reason":"TooManyRequests","message":"slow"})", "Retry-After: 7\r\n");
+    while (c.reader.request())
+      c.reply(429, R"({"kind":"Status","reason":"TooManyRequests","message":"slow"})", "Retry-After: 7\r\n");
   });
   auto api = make_rest_client(make_cpprest_transport(config_for(server)));
   auto refused = api->get(kinds::kPod, "ns", "p", Deadline::after(kLong));
@@ -462,7 +484,8 @@ TEST(Wire, RedirectsAreNotFollowed) {
   EXPECT_EQ(send(*t, get())->status, 307);
   EXPECT_EQ(send(*t, write("POST"))->status, 307);
   EXPECT_EQ(elsewhere.connections(), 0) << "the token went elsewhere";
-  EXPECT_EQ(make_rest_client(t)->get(kinds::kPod, "ns", "p", Deadline::after(kLong)).error().code, ErrorCode::kRefused);
+  EXPECT_EQ(make_rest_client(t)->get(kinds::kPod, "ns", "p", Deadline::after(kLong)).error().code,
+            ErrorCode::kRefused);
 }
 
 TEST(Wire, ALongReplyIsCutOff) {
@@ -506,9 +529,9 @@ TEST(Wire, AWatchIsWholeHoweverItsBytesAreCut) {
   });
   auto api = make_rest_client(make_cpprest_transport(config_for(server)));
   std::string names;
-  auto last = api->watch(kinds::kPod, "ns", {}, "0", [&](WatchEvent e) {
-    names += base::text_at(e.object, {"metadata", "name"}) + " ";
-  }, {});
+  auto last =
+      api->watch(kinds::kPod, "ns", {}, "0",
+                 [&](WatchEvent e) { names += base::text_at(e.object, {"metadata", "name"}) + " "; }, {});
   ASSERT_TRUE(last) << last.error().text();
   EXPECT_EQ(names, "p1 p2 p3 p4 p5 ");
   EXPECT_EQ(*last, "5");
@@ -540,7 +563,9 @@ TEST(Wire, AHandlersErrorEndsTheStream) {
     closed.set();
   });
   auto t = make_cpprest_transport(config_for(server));
-  auto ended = t->stream(get(), [](std::string_view) -> base::Result<> { return base::fail(ErrorCode::kGone, "enough"); }, kLong, {});
+  auto ended = t->stream(
+      get(), [](std::string_view) -> base::Result<> { return base::fail(ErrorCode::kGone, "enough"); }, kLong,
+      {});
   EXPECT_EQ(ended.error().code, ErrorCode::kGone);
   closed.wait();
 }
@@ -590,7 +615,8 @@ TEST(Wire, NobodyThereAndNoSuchName) {
   EXPECT_EQ(refused.error().code, ErrorCode::kUnavailable);
   EXPECT_EQ(refused.error().reason, "NoConnection");
 
-  // A resolver may answer no, or hang: the library cannot be cancelled there, so the call must end without it.
+  // A resolver may answer no, or hang: the library cannot be cancelled there, so the call must end without
+  // it.
   config.server = "https://no-such-host.invalid:6443";
   auto t = make_cpprest_transport(config);
   auto unknown = send(*t, write("POST"), milliseconds(200));

@@ -4,9 +4,8 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
-#include <fstream>
-
 #include <fcntl.h>
+#include <fstream>
 #include <strings.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -47,8 +46,8 @@ bool counts_as_write(const std::string& method, const std::string& target) {
   std::string path = target.substr(0, target.find('?')) + "/";
   std::string query = target.size() > path.size() - 1 ? target.substr(path.size() - 1) : "";
   if (query.find("dryRun=") != std::string::npos) return false;
-  for (const char* prefix : {"/apis/coordination.k8s.io/", "/apis/events.k8s.io/", "/apis/authorization.k8s.io/",
-                             "/apis/authentication.k8s.io/"}) {
+  for (const char* prefix : {"/apis/coordination.k8s.io/", "/apis/events.k8s.io/",
+                             "/apis/authorization.k8s.io/", "/apis/authentication.k8s.io/"}) {
     if (path.starts_with(prefix)) return false;
   }
   // /api/v1/namespaces/<ns>/events[/<name>], not an object that is called so.
@@ -118,8 +117,8 @@ void CountingProxy::serve(const std::shared_ptr<TlsSocket>& client) {
     client->reset();
     return;
   }
-  auto upstream = TlsSocket::connect(options_.upstream_host, options_.upstream_port, options_.upstream_authority,
-                                     options_.upstream_identity);
+  auto upstream = TlsSocket::connect(options_.upstream_host, options_.upstream_port,
+                                     options_.upstream_authority, options_.upstream_identity);
   if (!upstream) {
     if (write) log(number, *request, 502, nullptr);
     client->write("HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
@@ -149,7 +148,8 @@ void CountingProxy::serve(const std::shared_ptr<TlsSocket>& client) {
     return;
   }
   bool good = client->write(reply_head);
-  // A watch may be silent for minutes while the operator has long gone; then nothing is lost by waiting for the next byte.
+  // A watch may be silent for minutes while the operator has long gone; then nothing is lost by waiting for
+  // the next byte.
   for (std::string bytes; good && !(bytes = reply.any()).empty();) good = client->write(bytes);
   std::lock_guard lock(mutex_);
   upstream->close();
@@ -173,8 +173,10 @@ void CountingProxy::kill_now() {
 
 void CountingProxy::log(int number, const HttpRequest& request, int status, const char* killed) {
   if (options_.log_file.empty()) return;
-  auto now = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch());
-  nlohmann::json line{{"n", number}, {"ms", now.count()}, {"method", request.method}, {"target", request.target}};
+  auto now = std::chrono::duration_cast<std::chrono::milliseconds>(
+      std::chrono::system_clock::now().time_since_epoch());
+  nlohmann::json line{
+      {"n", number}, {"ms", now.count()}, {"method", request.method}, {"target", request.target}};
   line["status"] = status == 0 ? nlohmann::json() : nlohmann::json(status);
   line["killed"] = killed == nullptr ? nlohmann::json() : nlohmann::json(killed);
   std::lock_guard lock(log_mutex_);

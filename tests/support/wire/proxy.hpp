@@ -1,6 +1,6 @@
-// A proxy between the operator and the API server that counts the operator's writes and kills it at a chosen one:
-// before the write reaches the API server, or after it was done and before the operator hears of it. With each N from
-// 1 to the last write of a scenario this tries every place where a process can die.
+// A proxy between the operator and the API server that counts the operator's writes and kills it at a chosen
+// one: before the write reaches the API server, or after it was done and before the operator hears of it.
+// With each N from 1 to the last write of a scenario this tries every place where a process can die.
 #pragma once
 
 #include <atomic>
@@ -18,12 +18,12 @@
 
 namespace pgrunbook::testing {
 
-// Whether a request changes the world: POST, PUT, PATCH, DELETE, but no Lease, Event, dry run, or review of rights
-// (authorization and authentication APIs store nothing).
+// Whether a request changes the world: POST, PUT, PATCH, DELETE, but no Lease, Event, dry run, or review of
+// rights (authorization and authentication APIs store nothing).
 [[nodiscard]] bool counts_as_write(const std::string& method, const std::string& target);
 
-// One request per connection in both directions: whatever ends on one side is ended on the other, so a watch is
-// handed on byte by byte and a lost reply is really lost. HTTP/1.1 only; no exec, attach or port-forward.
+// One request per connection in both directions: whatever ends on one side is ended on the other, so a watch
+// is handed on byte by byte and a lost reply is really lost. HTTP/1.1 only; no exec, attach or port-forward.
 class CountingProxy {
  public:
   enum class When { kBefore, kAfter };

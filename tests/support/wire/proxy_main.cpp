@@ -4,7 +4,7 @@
 //   --upstream HOST:PORT        the API server
 //   --upstream-ca FILE          its authority, PEM
 //   --client-cert FILE --client-key FILE   ours towards it, where tokens are not used
-//   --kubeconfig FILE           takes upstream, its authority and certificate from there (data and files alike)
+//   --kubeconfig FILE           takes upstream, authority and certificate from there (data or files)
 //   --ca-out FILE               where the proxy's own authority goes: what the operator must trust
 //   --kubeconfig-out FILE       a kubeconfig for the operator that leads through the proxy
 //   --kill-at N --when before|after --pid-file FILE
@@ -28,10 +28,11 @@ using pgrunbook::testing::CountingProxy;
 
 std::map<std::string, std::string> arguments(int argc, char** argv) {
   std::map<std::string, std::string> values;
-  for (const char* name : {"listen", "names", "upstream", "upstream-ca", "client-cert", "client-key", "kubeconfig", "ca-out",
-                           "kubeconfig-out", "kill-at", "when", "pid-file", "log"}) {
+  for (const char* name : {"listen", "names", "upstream", "upstream-ca", "client-cert", "client-key",
+                           "kubeconfig", "ca-out", "kubeconfig-out", "kill-at", "when", "pid-file", "log"}) {
     std::string variable = "PGRUNBOOK_PROXY_";
-    for (const char* c = name; *c != '\0'; ++c) variable += *c == '-' ? '_' : static_cast<char>(*c - 'a' + 'A');
+    for (const char* c = name; *c != '\0'; ++c)
+      variable += *c == '-' ? '_' : static_cast<char>(*c - 'a' + 'A');
     if (const char* value = std::getenv(variable.c_str())) values[name] = value;
     for (int i = 1; i + 1 < argc; i += 2) {
       if (argv[i] == "--" + std::string(name)) values[name] = argv[i + 1];
@@ -69,16 +70,20 @@ int main(int argc, char** argv) {
     auto config = pgrunbook::kube::Config::from_kubeconfig(values["kubeconfig"]);
     if (!config) give_up(config.error().text());
     std::string address = config->server.substr(std::string("https://").size());
-    split(address.find(':') == std::string::npos ? address + ":443" : address, &options.upstream_host, &options.upstream_port);
+    split(address.find(':') == std::string::npos ? address + ":443" : address, &options.upstream_host,
+          &options.upstream_port);
     options.upstream_authority = config->ca_data.empty() ? file(config->ca_file) : config->ca_data;
-    options.upstream_identity.certificate = config->client_certificate_data.empty() ? file(config->client_certificate_file)
-                                                                                    : config->client_certificate_data;
-    options.upstream_identity.key = config->client_key_data.empty() ? file(config->client_key_file) : config->client_key_data;
+    options.upstream_identity.certificate = config->client_certificate_data.empty()
+                                                ? file(config->client_certificate_file)
+                                                : config->client_certificate_data;
+    options.upstream_identity.key =
+        config->client_key_data.empty() ? file(config->client_key_file) : config->client_key_data;
     token = config->token.empty() ? file(config->token_file) : config->token;
   }
   if (!values["upstream"].empty()) split(values["upstream"], &options.upstream_host, &options.upstream_port);
   if (!values["upstream-ca"].empty()) options.upstream_authority = file(values["upstream-ca"]);
-  if (!values["client-cert"].empty()) options.upstream_identity = {file(values["client-cert"]), file(values["client-key"])};
+  if (!values["client-cert"].empty())
+    options.upstream_identity = {file(values["client-cert"]), file(values["client-key"])};
   if (options.upstream_host.empty()) give_up("--upstream or --kubeconfig is missing");
   if (!values["listen"].empty()) {
     std::string port;
@@ -106,7 +111,8 @@ int main(int argc, char** argv) {
   ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
   ::signal(SIGPIPE, SIG_IGN);
   CountingProxy proxy(options);
-  if (!values["ca-out"].empty() && !pgrunbook::base::replace_file(values["ca-out"], proxy.authority(), 0644)) {
+  if (!values["ca-out"].empty() &&
+      !pgrunbook::base::replace_file(values["ca-out"], proxy.authority(), 0644)) {
     give_up("cannot write " + values["ca-out"]);
   }
   if (!values["kubeconfig-out"].empty()) {

@@ -2,17 +2,17 @@
 
 #include <algorithm>
 #include <charconv>
-#include <utility>
-
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include <utility>
 
 namespace pgrunbook::testing {
 namespace {
 
 std::string lower(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  std::transform(text.begin(), text.end(), text.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   return text;
 }
 
@@ -89,8 +89,9 @@ std::optional<HttpRequest> HttpReader::request() {
 }
 
 void Connection::reply(int status, const std::string& body, const std::string& headers) {
-  socket.write("HTTP/1.1 " + std::to_string(status) + " Text\r\nContent-Type: application/json\r\nContent-Length: " +
-               std::to_string(body.size()) + "\r\n" + headers + "\r\n" + body);
+  socket.write("HTTP/1.1 " + std::to_string(status) +
+               " Text\r\nContent-Type: application/json\r\nContent-Length: " + std::to_string(body.size()) +
+               "\r\n" + headers + "\r\n" + body);
 }
 
 void Connection::begin_chunked(int status) {
@@ -117,7 +118,9 @@ void Connection::wait_closed() {
 }
 
 ScriptedServer::ScriptedServer(const Authority& authority, Script script, Options options)
-    : identity_(authority.issue("server", options.names)), script_(std::move(script)), options_(std::move(options)) {
+    : identity_(authority.issue("server", options.names)),
+      script_(std::move(script)),
+      options_(std::move(options)) {
   listening_ = listen_on(options_.address, 0, &port_);
   accepting_ = std::jthread([this](std::stop_token stop) { accept_all(stop); });
 }

@@ -1,4 +1,5 @@
-// A real TLS HTTP/1.1 server on loopback that does what a test's script says, including what no server should.
+// A real TLS HTTP/1.1 server on loopback that does what a test's script says, including what no server
+// should.
 #pragma once
 
 #include <atomic>
@@ -71,7 +72,8 @@ class ScriptedServer {
     std::vector<std::string> names{"DNS:localhost", "IP:127.0.0.1", "IP:::1"};
     std::string client_authority{};
   };
-  ScriptedServer(const Authority& authority, Script script) : ScriptedServer(authority, std::move(script), Options()) {}
+  ScriptedServer(const Authority& authority, Script script)
+      : ScriptedServer(authority, std::move(script), Options()) {}
   ScriptedServer(const Authority& authority, Script script, Options options);
   ~ScriptedServer();
   ScriptedServer(const ScriptedServer&) = delete;

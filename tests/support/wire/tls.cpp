@@ -1,14 +1,13 @@
 #include "support/wire/tls.hpp"
 
+#include <arpa/inet.h>
 #include <array>
 #include <csignal>
 #include <cstring>
-#include <stdexcept>
-
-#include <arpa/inet.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdexcept>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -98,7 +97,8 @@ void use(SSL_CTX* context, const Identity& identity) {
   auto certificate = read_certificate(identity.certificate);
   auto key = read_key(identity.key);
   require(certificate && key, "the certificate or key is no PEM");
-  require(SSL_CTX_use_certificate(context, certificate.get()) == 1 && SSL_CTX_use_PrivateKey(context, key.get()) == 1,
+  require(SSL_CTX_use_certificate(context, certificate.get()) == 1 &&
+              SSL_CTX_use_PrivateKey(context, key.get()) == 1,
           "certificate and key do not belong together");
 }
 
@@ -134,7 +134,8 @@ Identity Authority::issue(const std::string& common_name, const std::vector<std:
   return make(common_name, names, &self_);
 }
 
-std::shared_ptr<TlsSocket> TlsSocket::accept(int fd, const Identity& identity, const std::string& client_authority) {
+std::shared_ptr<TlsSocket> TlsSocket::accept(int fd, const Identity& identity,
+                                             const std::string& client_authority) {
   int on = 1;
   ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   auto socket = std::make_shared<TlsSocket>();
@@ -216,7 +217,8 @@ std::string TlsSocket::read() {
 bool TlsSocket::write(std::string_view bytes) {
   if (fd_ < 0) return false;
   if (bytes.empty()) return true;
-  return SSL_write(ssl_of(ssl_), bytes.data(), static_cast<int>(bytes.size())) == static_cast<int>(bytes.size());
+  return SSL_write(ssl_of(ssl_), bytes.data(), static_cast<int>(bytes.size())) ==
+         static_cast<int>(bytes.size());
 }
 
 void TlsSocket::reset() {
@@ -239,7 +241,8 @@ int listen_on(const std::string& address, std::uint16_t port, std::uint16_t* bou
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = AI_PASSIVE | AI_NUMERICHOST;
   addrinfo* found = nullptr;
-  require(::getaddrinfo(address.c_str(), std::to_string(port).c_str(), &hints, &found) == 0, "address to listen on");
+  require(::getaddrinfo(address.c_str(), std::to_string(port).c_str(), &hints, &found) == 0,
+          "address to listen on");
   int fd = ::socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
   int on = 1;
   ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);

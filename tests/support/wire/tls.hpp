@@ -1,4 +1,5 @@
-// TLS over plain sockets for tests: certificates made on the spot, and a socket that can misbehave on purpose.
+// TLS over plain sockets for tests: certificates made on the spot, and a socket that can misbehave on
+// purpose.
 #pragma once
 
 #include <chrono>
@@ -21,24 +22,26 @@ class Authority {
  public:
   explicit Authority(const std::string& name);
   [[nodiscard]] const std::string& pem() const { return self_.certificate; }
-  // A certificate for these names: "DNS:localhost", "IP:127.0.0.1"; none: for a client. The common name must differ
-  // from the authority's, or the certificate looks self-signed.
+  // A certificate for these names: "DNS:localhost", "IP:127.0.0.1"; none: for a client. The common name must
+  // differ from the authority's, or the certificate looks self-signed.
   [[nodiscard]] Identity issue(const std::string& common_name, const std::vector<std::string>& names) const;
 
  private:
   Identity self_;
 };
 
-// One connection, as server or client. Blocking; one thread reads and writes, shutdown() may come from another.
+// One connection, as server or client. Blocking; one thread reads and writes, shutdown() may come from
+// another.
 class TlsSocket {
  public:
   TlsSocket() = default;
-  // Takes the descriptor over and does the handshake as the server; invalid where that fails. `client_authority`: the
-  // PEM a client certificate must be signed by; empty: none is asked for.
-  static std::shared_ptr<TlsSocket> accept(int fd, const Identity& identity, const std::string& client_authority = {});
+  // Takes the descriptor over and does the handshake as the server; invalid where that fails.
+  // `client_authority`: the PEM a client certificate must be signed by; empty: none is asked for.
+  static std::shared_ptr<TlsSocket> accept(int fd, const Identity& identity,
+                                           const std::string& client_authority = {});
   // As the client; checks the server's certificate against `authority` alone, and its name or address.
-  static std::shared_ptr<TlsSocket> connect(const std::string& host, const std::string& port, const std::string& authority,
-                                            const Identity& identity = {});
+  static std::shared_ptr<TlsSocket> connect(const std::string& host, const std::string& port,
+                                            const std::string& authority, const Identity& identity = {});
   ~TlsSocket();
   TlsSocket(const TlsSocket&) = delete;
   TlsSocket& operator=(const TlsSocket&) = delete;

@@ -19,8 +19,8 @@ class ScriptedTransport : public Transport {
     answers.pop_front();
     return answer;
   }
-  base::Result<StreamEnd> stream(const Request& request, const OnStream& on_bytes, std::chrono::milliseconds idle,
-                                 std::stop_token) override {
+  base::Result<StreamEnd> stream(const Request& request, const OnStream& on_bytes,
+                                 std::chrono::milliseconds idle, std::stop_token) override {
     asked.push_back(request);
     idle_limit = idle;
     for (const auto& piece : pieces) PGR_TRY(on_bytes(piece));
@@ -35,7 +35,9 @@ class ScriptedTransport : public Transport {
 
 class RestClientTest : public ::testing::Test {
  protected:
-  void answer(int status, const Json& body) { transport_->answers.push_back(Response{status, body.dump(), {}}); }
+  void answer(int status, const Json& body) {
+    transport_->answers.push_back(Response{status, body.dump(), {}});
+  }
   void refuse(int status, const std::string& reason) {
     answer(status, {{"kind", "Status"}, {"reason", reason}, {"message", reason}});
   }
@@ -45,10 +47,13 @@ class RestClientTest : public ::testing::Test {
     return {{"metadata", {{"resourceVersion", "42"}, {"continue", token}}}, {"items", items}};
   }
   base::Result<std::string> watch() {
-    return api_->watch(kinds::kPod, "ns", {}, "7", [this](WatchEvent e) { events_.push_back(std::move(e)); }, {});
+    return api_->watch(kinds::kPod, "ns", {}, "7", [this](WatchEvent e) { events_.push_back(std::move(e)); },
+                       {});
   }
   static std::string event(const std::string& type, const std::string& version) {
-    return Json{{"type", type}, {"object", {{"metadata", {{"name", "p"}, {"resourceVersion", version}}}}}}.dump() + "\n";
+    return Json{{"type", type}, {"object", {{"metadata", {{"name", "p"}, {"resourceVersion", version}}}}}}
+               .dump() +
+           "\n";
   }
 
   std::shared_ptr<ScriptedTransport> transport_ = std::make_shared<ScriptedTransport>();
@@ -75,7 +80,8 @@ TEST_F(RestClientTest, ListReadsAllPages) {
   EXPECT_EQ((*all)["items"][2]["kind"], "Pod");
   EXPECT_EQ((*all)["items"][2]["apiVersion"], "v1");
   EXPECT_EQ(transport_->asked[0].target, "/api/v1/namespaces/ns/pods?labelSelector=app%3Dx&limit=500");
-  EXPECT_EQ(transport_->asked[1].target, "/api/v1/namespaces/ns/pods?labelSelector=app%3Dx&limit=500&continue=next%2F1");
+  EXPECT_EQ(transport_->asked[1].target,
+            "/api/v1/namespaces/ns/pods?labelSelector=app%3Dx&limit=500&continue=next%2F1");
 }
 
 TEST_F(RestClientTest, ListStartsAgainWhenItsTokenGrewOld) {
@@ -105,7 +111,8 @@ TEST_F(RestClientTest, WritesNameTheirManager) {
   ASSERT_TRUE(api_->patch(kinds::kJob, "ns", "x", PatchType::kApply, body, "", deadline_));
   ASSERT_TRUE(api_->remove(kinds::kJob, "ns", "x", "uid-1", deadline_));
   const auto& asked = transport_->asked;
-  EXPECT_EQ(asked[0].method + " " + asked[0].target, "POST /apis/batch/v1/namespaces/ns/jobs?fieldManager=pgrunbook");
+  EXPECT_EQ(asked[0].method + " " + asked[0].target,
+            "POST /apis/batch/v1/namespaces/ns/jobs?fieldManager=pgrunbook");
   EXPECT_EQ(asked[0].content_type, "application/json");
   EXPECT_EQ(asked[1].method + " " + asked[1].target,
             "PATCH /apis/batch/v1/namespaces/ns/jobs/x/status?fieldManager=pgrunbook");
@@ -128,7 +135,8 @@ TEST_F(RestClientTest, DeletingWhatIsGoneIsSuccess) {
 TEST_F(RestClientTest, EmptyNamesNeverReachTheCollection) {
   EXPECT_EQ(api_->remove(kinds::kJob, "ns", "", "", deadline_).error().code, ErrorCode::kInvalid);
   EXPECT_EQ(api_->get(kinds::kJob, "ns", "", deadline_).error().code, ErrorCode::kInvalid);
-  EXPECT_EQ(api_->patch(kinds::kJob, "ns", "", PatchType::kMerge, {}, "", deadline_).error().code, ErrorCode::kInvalid);
+  EXPECT_EQ(api_->patch(kinds::kJob, "ns", "", PatchType::kMerge, {}, "", deadline_).error().code,
+            ErrorCode::kInvalid);
   EXPECT_TRUE(transport_->asked.empty());
 }
 
@@ -147,8 +155,8 @@ TEST_F(RestClientTest, PodLogIsText) {
 }
 
 TEST_F(RestClientTest, WatchHandsOutEventsAndRemembersThePosition) {
-  transport_->pieces = {event("ADDED", "8") + event("MODIFIED", "9").substr(0, 20), event("MODIFIED", "9").substr(20),
-                        event("DELETED", "10") + event("BOOKMARK", "15")};
+  transport_->pieces = {event("ADDED", "8") + event("MODIFIED", "9").substr(0, 20),
+                        event("MODIFIED", "9").substr(20), event("DELETED", "10") + event("BOOKMARK", "15")};
   auto last = watch();
   ASSERT_TRUE(last) << last.error().text();
   EXPECT_EQ(*last, "15");
@@ -158,15 +166,22 @@ TEST_F(RestClientTest, WatchHandsOutEventsAndRemembersThePosition) {
   EXPECT_EQ(events_[2].type, WatchEvent::Type::kDeleted);
   EXPECT_EQ(events_[3].type, WatchEvent::Type::kBookmark);
   const std::string& target = transport_->asked[0].target;
-  EXPECT_NE(target.find("watch=1&allowWatchBookmarks=true&resourceVersion=7&timeoutSeconds=2"), std::string::npos) << target;
+  EXPECT_NE(target.find("watch=1&allowWatchBookmarks=true&resourceVersion=7&timeoutSeconds=2"),
+            std::string::npos)
+      << target;
   EXPECT_GE(transport_->idle_limit, std::chrono::seconds(245));
   EXPECT_LE(transport_->idle_limit, std::chrono::seconds(295));
 }
 
 TEST_F(RestClientTest, WatchTooOldIsGoneInTheStreamAndBeforeIt) {
-  transport_->pieces = {event("ADDED", "8"),
-                        Json{{"type", "ERROR"}, {"object", {{"kind", "Status"}, {"code", 410}, {"reason", "Expired"},
-                                                            {"message", "too old resource version"}}}}.dump() + "\n"};
+  transport_->pieces = {event("ADDED", "8"), Json{{"type", "ERROR"},
+                                                  {"object",
+                                                   {{"kind", "Status"},
+                                                    {"code", 410},
+                                                    {"reason", "Expired"},
+                                                    {"message", "too old resource version"}}}}
+                                                     .dump() +
+                                                 "\n"};
   EXPECT_EQ(watch().error().code, ErrorCode::kGone);
   EXPECT_EQ(events_.size(), 1U);
   transport_->pieces = {};
@@ -175,7 +190,8 @@ TEST_F(RestClientTest, WatchTooOldIsGoneInTheStreamAndBeforeIt) {
 }
 
 TEST_F(RestClientTest, WatchOfNonsenseIsABrokenStream) {
-  for (const char* line : {"not json\n", "{\"type\":\"NEW\",\"object\":{}}\n", "[]\n", "{\"type\":\"ADDED\"}\n"}) {
+  for (const char* line :
+       {"not json\n", "{\"type\":\"NEW\",\"object\":{}}\n", "[]\n", "{\"type\":\"ADDED\"}\n"}) {
     transport_->pieces = {line};
     EXPECT_EQ(watch().error().code, ErrorCode::kUnavailable) << line;
   }

@@ -19,7 +19,8 @@ class KubeConfig : public ::testing::Test {
     return "apiVersion: v1\nkind: Config\ncurrent-context: here\n"
            "contexts:\n- name: other\n  context: {cluster: none, user: none}\n"
            "- name: here\n  context: {cluster: c, user: u, namespace: team}\n"
-           "clusters:\n- name: c\n  cluster: " + cluster + "\nusers:\n- name: u\n  user: " + user + "\n";
+           "clusters:\n- name: c\n  cluster: " +
+           cluster + "\nusers:\n- name: u\n  user: " + user + "\n";
   }
   std::string directory_ = ::testing::TempDir() + "pgr-config-" + base::random_hex(4);
 };
@@ -37,9 +38,10 @@ TEST_F(KubeConfig, ReadsFilesRelativeToItself) {
 }
 
 TEST_F(KubeConfig, KeepsDataInMemory) {
-  auto config = load(with("{server: 'https://api:6443', certificate-authority-data: " + base::base64("CA") + "}",
-                          "{client-certificate-data: " + base::base64("CERT") + ", client-key-data: " +
-                              base::base64("KEY") + ", token: secret}"));
+  auto config =
+      load(with("{server: 'https://api:6443', certificate-authority-data: " + base::base64("CA") + "}",
+                "{client-certificate-data: " + base::base64("CERT") +
+                    ", client-key-data: " + base::base64("KEY") + ", token: secret}"));
   ASSERT_TRUE(config) << config.error().text();
   EXPECT_EQ(config->ca_data, "CA");
   EXPECT_EQ(config->client_certificate_data, "CERT");
@@ -55,8 +57,10 @@ TEST_F(KubeConfig, RefusesWhatWeDoNotSpeakWithAHint) {
   const Case cases[] = {
       {"{server: 'https://api', insecure-skip-tls-verify: true}", "{token: t}",
        "set certificate-authority instead of insecure-skip-tls-verify"},
-      {"{server: 'https://api'}", "{token: t}", "set certificate-authority; the system's authorities are not trusted"},
-      {"{server: 'http://api', certificate-authority: ca}", "{token: t}", "write it like https://kubernetes.default.svc:443"},
+      {"{server: 'https://api'}", "{token: t}",
+       "set certificate-authority; the system's authorities are not trusted"},
+      {"{server: 'http://api', certificate-authority: ca}", "{token: t}",
+       "write it like https://kubernetes.default.svc:443"},
       {"{server: 'https://[::1]:6443', certificate-authority: ca}", "{token: t}",
        "write a DNS name that is in the API server's certificate"},
       {"{server: 'https://api', certificate-authority: ca}", "{exec: {command: login}}",
@@ -71,7 +75,8 @@ TEST_F(KubeConfig, RefusesWhatWeDoNotSpeakWithAHint) {
 }
 
 TEST_F(KubeConfig, SaysWhatIsMissing) {
-  EXPECT_EQ(load("current-context: nowhere\n").error().message, directory_ + "/config has no context 'nowhere'");
+  EXPECT_EQ(load("current-context: nowhere\n").error().message,
+            directory_ + "/config has no context 'nowhere'");
   EXPECT_EQ(load("]: {").error().code, base::ErrorCode::kInvalid);
   EXPECT_EQ(Config::from_kubeconfig(directory_ + "/none").error().code, base::ErrorCode::kNotFound);
 }

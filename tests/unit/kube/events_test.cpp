@@ -14,7 +14,8 @@ class EventsTest : public ::testing::Test {
     return all["items"].empty() ? Json() : all["items"].back();
   }
   std::size_t size() {
-    return (*api_.list(kinds::kEvent, "ns", {}, base::Deadline::after(std::chrono::seconds(1))))["items"].size();
+    return (*api_.list(kinds::kEvent, "ns", {}, base::Deadline::after(std::chrono::seconds(1))))["items"]
+        .size();
   }
   void emit(const std::string& reason, const std::string& message) {
     recorder_.emit(object_, EventRecorder::Type::kNormal, reason, message);

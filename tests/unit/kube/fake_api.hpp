@@ -1,4 +1,5 @@
-// An API server in memory: objects by path, resourceVersions, preconditions, and errors on demand. It knows no kinds.
+// An API server in memory: objects by path, resourceVersions, preconditions, and errors on demand. It knows
+// no kinds.
 #pragma once
 
 #include <condition_variable>
@@ -46,14 +47,16 @@ class FakeApi : public kube::Api {
     return calls[call];
   }
 
-  Result<Json> get(const kube::Resource& r, const std::string& ns, const std::string& name, base::Deadline) override {
+  Result<Json> get(const kube::Resource& r, const std::string& ns, const std::string& name,
+                   base::Deadline) override {
     std::lock_guard lock(mutex);
     if (auto e = failure("get")) return base::fail(*e);
     auto found = objects.find(r.path(ns, name));
     if (found == objects.end()) return base::fail(base::ErrorCode::kNotFound, "not found");
     return found->second;
   }
-  Result<Json> list(const kube::Resource& r, const std::string& ns, const kube::ListOptions&, base::Deadline) override {
+  Result<Json> list(const kube::Resource& r, const std::string& ns, const kube::ListOptions&,
+                    base::Deadline) override {
     std::lock_guard lock(mutex);
     if (auto e = failure("list")) return base::fail(*e);
     Json items = Json::array();
@@ -63,7 +66,8 @@ class FakeApi : public kube::Api {
     }
     return Json{{"items", items}, {"resourceVersion", std::to_string(version)}};
   }
-  Result<Json> create(const kube::Resource& r, const std::string& ns, const Json& object, base::Deadline) override {
+  Result<Json> create(const kube::Resource& r, const std::string& ns, const Json& object,
+                      base::Deadline) override {
     std::lock_guard lock(mutex);
     if (auto e = failure("create")) return base::fail(*e);
     std::string path = r.path(ns, base::text_at(object, {"metadata", "name"}));
@@ -93,12 +97,14 @@ class FakeApi : public kube::Api {
     objects.erase(r.path(ns, name));
     return {};
   }
-  Result<std::string> pod_log(const std::string&, const std::string&, const std::string&, int, base::Deadline) override {
+  Result<std::string> pod_log(const std::string&, const std::string&, const std::string&, int,
+                              base::Deadline) override {
     return std::string("log");
   }
   // Runs `on_watch` where a test set one; otherwise blocks until stopped, like a quiet stream.
-  Result<std::string> watch(const kube::Resource&, const std::string&, const kube::ListOptions&, const std::string& from,
-                            const std::function<void(kube::WatchEvent)>& on_event, std::stop_token stop) override {
+  Result<std::string> watch(const kube::Resource&, const std::string&, const kube::ListOptions&,
+                            const std::string& from, const std::function<void(kube::WatchEvent)>& on_event,
+                            std::stop_token stop) override {
     std::function<Result<std::string>(const std::string&, const std::function<void(kube::WatchEvent)>&)> f;
     {
       std::lock_guard lock(mutex);
@@ -122,7 +128,9 @@ class FakeApi : public kube::Api {
   int version = 100;
   std::map<std::string, std::deque<base::Error>> failures;
   std::map<std::string, int> calls;
-  std::deque<std::function<Result<std::string>(const std::string&, const std::function<void(kube::WatchEvent)>&)>> on_watch;
+  std::deque<
+      std::function<Result<std::string>(const std::string&, const std::function<void(kube::WatchEvent)>&)>>
+      on_watch;
   std::vector<std::string> watched_from;
 
  private:
@@ -136,8 +144,8 @@ class FakeApi : public kube::Api {
   }
 };
 
-inline base::Json object(const std::string& name, const std::string& version = "1", const std::string& uid = "u",
-                         const std::string& ns = "ns") {
+inline base::Json object(const std::string& name, const std::string& version = "1",
+                         const std::string& uid = "u", const std::string& ns = "ns") {
   return {{"metadata", {{"name", name}, {"namespace", ns}, {"uid", uid}, {"resourceVersion", version}}}};
 }
 

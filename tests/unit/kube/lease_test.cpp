@@ -21,7 +21,9 @@ class LeaseTest : public ::testing::Test {
     options.holder = holder;
     return Lease(api_, options, [this] { return now_; });
   }
-  std::string holder() { return base::text_at(*api_.peek(kinds::kLease, "ns", "pgrunbook"), {"spec", "holderIdentity"}); }
+  std::string holder() {
+    return base::text_at(*api_.peek(kinds::kLease, "ns", "pgrunbook"), {"spec", "holderIdentity"});
+  }
 
   FakeApi api_;
   std::chrono::steady_clock::time_point now_{std::chrono::hours(1)};
@@ -100,7 +102,12 @@ TEST_F(LeaseTest, ExclusionIsNeverBrokenByTime) {
   EXPECT_EQ(second.acquire_when(never, d_).error().reason, "LeaseHeld");
   now_ += std::chrono::hours(24);
   std::string asked_about;
-  ASSERT_TRUE(second.acquire_when([&](const std::string& h) { asked_about = h; return true; }, d_));
+  ASSERT_TRUE(second.acquire_when(
+      [&](const std::string& h) {
+        asked_about = h;
+        return true;
+      },
+      d_));
   EXPECT_EQ(asked_about, "uid-1");
   EXPECT_EQ(holder(), "uid-2");
   ASSERT_TRUE(second.acquire_when(never, d_));  // ours already: a restarted action goes on
@@ -131,7 +138,10 @@ TEST(LeadershipTest, IsLostWhenAnotherTookIt) {
   Leadership first(api, a, {std::chrono::milliseconds(5), std::chrono::milliseconds(5000)});
   ASSERT_TRUE(first.acquire({}));
   std::atomic<bool> heard = false;
-  std::stop_callback on_lost(first.lost(), [&] { heard = true; heard.notify_all(); });
+  std::stop_callback on_lost(first.lost(), [&] {
+    heard = true;
+    heard.notify_all();
+  });
   api.put(kinds::kLease, "ns", {{"metadata", {{"name", "leader"}}}, {"spec", {{"holderIdentity", "b"}}}});
   heard.wait(false);
   EXPECT_TRUE(first.lost().stop_requested());

@@ -7,8 +7,10 @@ namespace {
 
 using base::ErrorCode;
 
-Response status(int code, const std::string& reason, const std::string& message, Json details = Json::object()) {
-  Json body{{"kind", "Status"}, {"status", "Failure"}, {"reason", reason}, {"message", message}, {"code", code}};
+Response status(int code, const std::string& reason, const std::string& message,
+                Json details = Json::object()) {
+  Json body{
+      {"kind", "Status"}, {"status", "Failure"}, {"reason", reason}, {"message", message}, {"code", code}};
   if (!details.empty()) body["details"] = details;
   return {code, body.dump(), {}};
 }
@@ -42,12 +44,15 @@ TEST(StatusError, MapsEachStatusToWhatTheCallerCanDo) {
 }
 
 TEST(StatusError, KeepsReasonStatusAndTheCausesText) {
-  Json details{{"causes", {{{"reason", "FieldValueInvalid"}, {"field", "spec.to"}, {"message", "write one member"}},
-                           {{"field", "spec"}, {"message", "already said"}}}}};
-  auto e = status_error(status(422, "Invalid", "restore is invalid: already said", details), "create postgresrestores/x", true);
+  Json details{{"causes",
+                {{{"reason", "FieldValueInvalid"}, {"field", "spec.to"}, {"message", "write one member"}},
+                 {{"field", "spec"}, {"message", "already said"}}}}};
+  auto e = status_error(status(422, "Invalid", "restore is invalid: already said", details),
+                        "create postgresrestores/x", true);
   EXPECT_EQ(e.reason, "Invalid");
   EXPECT_EQ(e.status, 422);
-  EXPECT_EQ(e.message, "create postgresrestores/x: restore is invalid: already said; spec.to: write one member");
+  EXPECT_EQ(e.message,
+            "create postgresrestores/x: restore is invalid: already said; spec.to: write one member");
 }
 
 TEST(StatusError, SaysWhenToComeBack) {
@@ -63,10 +68,13 @@ TEST(StatusError, HintsForRightsAndQuota) {
             "give the service account this right (Role pgrunbook of the chart)");
   EXPECT_EQ(status_error(status(403, "Forbidden", "exceeded quota: q"), "x", true).hint,
             "raise the namespace's ResourceQuota, or free some of it");
-  EXPECT_EQ(status_error(status(404, "NotFound", "the server could not find the requested resource"), "x", false).hint,
-            "the API server does not know this kind; for kinds of pgrunbook.io apply the chart pgrunbook-crds");
+  EXPECT_EQ(
+      status_error(status(404, "NotFound", "the server could not find the requested resource"), "x", false)
+          .hint,
+      "the API server does not know this kind; for kinds of pgrunbook.io apply the chart pgrunbook-crds");
   auto leaving = status_error(
-      status(403, "Forbidden", "n is being terminated", {{"causes", {{{"reason", "NamespaceTerminating"}, {"message", "n is being terminated"}}}}}),
+      status(403, "Forbidden", "n is being terminated",
+             {{"causes", {{{"reason", "NamespaceTerminating"}, {"message", "n is being terminated"}}}}}),
       "x", true);
   EXPECT_EQ(leaving.reason, "NamespaceTerminating");
 }
@@ -76,8 +84,9 @@ TEST(StatusError, SurvivesWhatIsNoStatus) {
   EXPECT_EQ(e.code, ErrorCode::kUnavailable);
   EXPECT_EQ(e.message, "get pods/x: <html> bad gateway</html>");
   EXPECT_EQ(status_error({500, "", {}}, "x", false).message, "x: HTTP status 500");
-  EXPECT_EQ(status_error({500, "{\"kind\":\"Status\",\"message\":7,\"details\":[1]}", {}}, "x", false).message,
-            "x: HTTP status 500");
+  EXPECT_EQ(
+      status_error({500, "{\"kind\":\"Status\",\"message\":7,\"details\":[1]}", {}}, "x", false).message,
+      "x: HTTP status 500");
 }
 
 TEST(StatusError, FailedPatchTestIsAConflict) {

@@ -35,7 +35,8 @@ TEST(TransportFaults, ClassifiesWhatTheLibraryReports) {
       {2, "Retrieving message chunk header", Fault::kRead},
       {1, "Failed to read chunked response part", Fault::kRead},
       {0, "Invalid chunked response header", Fault::kRead},
-      {0, "credentials: certificate authority: cannot open /x: No such file or directory", Fault::kCredentials},
+      {0, "credentials: certificate authority: cannot open /x: No such file or directory",
+       Fault::kCredentials},
       {0, "too large: over 10 bytes", Fault::kTooLarge},
       {12345, "anything new", Fault::kRead},
   };
@@ -68,10 +69,12 @@ TEST(TransportFaults, OnlyAWriteThatWasBegunIsInDoubt) {
 
 TEST(TransportFaults, SaysFactAndHint) {
   EXPECT_EQ(fault_error(Fault::kResolve, {}, "Error resolving address").text(),
-            "the API server's name was not resolved (Error resolving address). HINT: see whether DNS works here and "
+            "the API server's name was not resolved (Error resolving address). HINT: see whether DNS works "
+            "here and "
             "a NetworkPolicy allows it (UDP and TCP 53)");
-  EXPECT_EQ(fault_error(Fault::kRead, {true, true}, "reset").text(),
-            "the connection broke before the reply was complete (reset); it was sent, so it may have been done");
+  EXPECT_EQ(
+      fault_error(Fault::kRead, {true, true}, "reset").text(),
+      "the connection broke before the reply was complete (reset); it was sent, so it may have been done");
   EXPECT_EQ(fault_error(Fault::kCredentials, {}, "credentials: cannot open /ca").text(),
             "cannot open /ca. HINT: see the files named in the kubeconfig or the service account's mount");
 }
@@ -82,7 +85,8 @@ TEST(ServerAddress, MustBeHttpsAndNoLiteralOfIPv6) {
   EXPECT_EQ(check_server("http://10.96.0.1").error().code, ErrorCode::kInvalid);
   EXPECT_EQ(check_server("").error().code, ErrorCode::kInvalid);
   EXPECT_EQ(check_server("https://[fd00::1]:443").error().text(),
-            "API server 'https://[fd00::1]:443' is an IPv6 literal, which our HTTP library cannot use. HINT: write a DNS "
+            "API server 'https://[fd00::1]:443' is an IPv6 literal, which our HTTP library cannot use. HINT: "
+            "write a DNS "
             "name that is in the API server's certificate");
 }
 

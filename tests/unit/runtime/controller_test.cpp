@@ -63,13 +63,17 @@ TEST(ControllerTest, AnExceptionIsCountedAndTriedAgain) {
   Metrics metrics;
   Controller::Options options;
   options.metrics = &metrics;
-  Controller c("restore", [](const Key& key) -> Outcome {
-    if (key.name == "odd") throw 7;
-    throw std::runtime_error("bug");
-  }, options);
+  Controller c(
+      "restore",
+      [](const Key& key) -> Outcome {
+        if (key.name == "odd") throw 7;
+        throw std::runtime_error("bug");
+      },
+      options);
   c.work_on({"ns", "x"}, {});
   c.work_on({"ns", "odd"}, {});
-  EXPECT_EQ(metrics.value("pgrunbook_reconcile_total", {{"controller", "restore"}, {"result", "exception"}}), 2);
+  EXPECT_EQ(metrics.value("pgrunbook_reconcile_total", {{"controller", "restore"}, {"result", "exception"}}),
+            2);
   EXPECT_EQ(c.queue().waiting(), 2U);
 }
 
@@ -111,7 +115,8 @@ TEST(ControllerTest, WatchesFeedItThroughMappers) {
   EXPECT_EQ(take(), "") << "not relevant";
 
   Json job = object("j", "5");
-  job["metadata"]["ownerReferences"] = {{{"apiVersion", "pgrunbook.io/v1alpha1"}, {"kind", "PostgresRestore"}, {"name", "r"}}};
+  job["metadata"]["ownerReferences"] = {
+      {{"apiVersion", "pgrunbook.io/v1alpha1"}, {"kind", "PostgresRestore"}, {"name", "r"}}};
   Json moved = job;
   moved["metadata"]["resourceVersion"] = "6";
   moved["metadata"]["ownerReferences"][0]["name"] = "q";

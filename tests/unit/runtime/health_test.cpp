@@ -30,7 +30,8 @@ std::string ask(int family, std::uint16_t port, const std::string& request) {
   for (char c : request) (void)!::send(fd.get(), &c, 1, MSG_NOSIGNAL);  // byte by byte: a slow client
   std::string reply;
   char buffer[4096];
-  for (ssize_t n; (n = ::recv(fd.get(), buffer, sizeof buffer, 0)) > 0;) reply.append(buffer, static_cast<std::size_t>(n));
+  for (ssize_t n; (n = ::recv(fd.get(), buffer, sizeof buffer, 0)) > 0;)
+    reply.append(buffer, static_cast<std::size_t>(n));
   return reply;
 }
 
@@ -44,7 +45,8 @@ class HealthTest : public ::testing::Test {
 TEST_F(HealthTest, SaysWhatIsWrong) {
   ready_.add("cache", [] { return base::Result<std::string>("synced, 3 objects"); });
   EXPECT_EQ(server_.reply("GET /readyz HTTP/1.1"),
-            "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 31\r\nConnection: close\r\n\r\n"
+            "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 31\r\nConnection: "
+            "close\r\n\r\n"
             "[+]cache: synced, 3 objects\nok\n");
   ready_.add("crds", []() -> base::Result<std::string> {
     return base::fail(base::ErrorCode::kNotFound, "the kinds are missing", "apply the chart pgrunbook-crds");
@@ -63,7 +65,8 @@ TEST_F(HealthTest, SaysWhatIsWrong) {
 TEST_F(HealthTest, AnswersOnIPv4AndIPv6) {
   metrics_.set("pgrunbook_x", {}, 1);
   ASSERT_TRUE(server_.start(0));
-  EXPECT_NE(ask(AF_INET, server_.port(), "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").find("pgrunbook_x 1\n"), std::string::npos);
+  EXPECT_NE(ask(AF_INET, server_.port(), "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").find("pgrunbook_x 1\n"),
+            std::string::npos);
   base::Fd six(::socket(AF_INET6, SOCK_STREAM, 0));
   if (six.valid()) {
     auto reply = ask(AF_INET6, server_.port(), "GET /healthz HTTP/1.1\r\n\r\n");
@@ -82,7 +85,8 @@ TEST_F(HealthTest, ASilentClientDoesNotKeepOthersOut) {
   a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   ASSERT_EQ(::connect(silent.get(), reinterpret_cast<sockaddr*>(&a), sizeof a), 0);
   EXPECT_TRUE(ask(AF_INET, server_.port(), "GET /healthz HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 200 "));
-  EXPECT_EQ(ask(AF_INET, server_.port(), std::string(9000, 'x')), "") << "a request without an end is cut off";
+  EXPECT_EQ(ask(AF_INET, server_.port(), std::string(9000, 'x')), "")
+      << "a request without an end is cut off";
 }
 
 TEST_F(HealthTest, ATakenPortIsAnError) {

@@ -2,7 +2,6 @@
 
 #include <csignal>
 #include <thread>
-
 #include <unistd.h>
 
 #include <gtest/gtest.h>
@@ -33,7 +32,8 @@ Manager::Options options(bool election) {
 
 // A run on its own thread, its result, and a controller that remembers what it was given.
 struct Started {
-  explicit Started(FakeApi& api, Manager::Options o) : manager(api, std::move(o)), restores(api, kRestore, "ns") {
+  explicit Started(FakeApi& api, Manager::Options o)
+      : manager(api, std::move(o)), restores(api, kRestore, "ns") {
     controller.watch(restores, mappers::self());
     manager.add(controller);
   }
@@ -51,11 +51,11 @@ struct Started {
   Manager manager;
   Informer restores;
   Controller controller{"restore", [this](const Key& key) -> Outcome {
-    std::lock_guard lock(mutex);
-    seen.insert(key.name);
-    wake.notify_all();
-    return Done{};
-  }};
+                          std::lock_guard lock(mutex);
+                          seen.insert(key.name);
+                          wake.notify_all();
+                          return Done{};
+                        }};
   std::stop_source stop;
   base::Result<> result;
   std::jthread thread;
@@ -79,7 +79,9 @@ TEST(ManagerTest, ReconcilesWhatIsThereAndReleasesTheLease) {
 TEST(ManagerTest, AStandbyFillsItsCachesButDoesNothing) {
   FakeApi api;
   api.put(kRestore, "ns", object("r"));
-  api.put(kLease, "ns", {{"metadata", {{"name", "pgrunbook"}}}, {"spec", {{"holderIdentity", "them"}, {"leaseDurationSeconds", 3600}}}});
+  api.put(kLease, "ns",
+          {{"metadata", {{"name", "pgrunbook"}}},
+           {"spec", {{"holderIdentity", "them"}, {"leaseDurationSeconds", 3600}}}});
   Started run(api, options(true));
   run.start();
   while (!run.restores.store().synced()) std::this_thread::yield();

@@ -31,7 +31,8 @@ TEST(StoreTest, ARelistFindsWhatWasMissed) {
   Store store;
   relist(store, {object("kept"), object("changed"), object("deleted"), object("replaced", "1", "old")});
   auto kept = store.get({"ns", "kept"});
-  auto changes = relist(store, {object("kept"), object("changed", "2"), object("new"), object("replaced", "3", "new")});
+  auto changes =
+      relist(store, {object("kept"), object("changed", "2"), object("new"), object("replaced", "3", "new")});
   int added = 0, changed = 0, deleted = 0;
   for (const auto& c : changes) {
     std::string name = base::text_at(c.object(), {"metadata", "name"});
@@ -44,7 +45,8 @@ TEST(StoreTest, ARelistFindsWhatWasMissed) {
       EXPECT_TRUE(name == "new" || name == "replaced");
     } else {
       ++deleted;
-      EXPECT_TRUE(name == "deleted" || (name == "replaced" && base::text_at(*c.before, {"metadata", "uid"}) == "old"));
+      EXPECT_TRUE(name == "deleted" ||
+                  (name == "replaced" && base::text_at(*c.before, {"metadata", "uid"}) == "old"));
     }
   }
   EXPECT_EQ(added, 2);
@@ -86,7 +88,9 @@ TEST(StoreTest, ListsSortedAndByPredicate) {
   auto all = store.list();
   ASSERT_EQ(all.size(), 3U);
   EXPECT_EQ(base::text_at(*all[0], {"metadata", "name"}), "a");
-  EXPECT_EQ(store.list([](const Json& o) { return base::text_at(o, {"metadata", "resourceVersion"}) == "7"; }).size(), 1U);
+  EXPECT_EQ(store.list([](const Json& o) { return base::text_at(o, {"metadata", "resourceVersion"}) == "7"; })
+                .size(),
+            1U);
 }
 
 }  // namespace

@@ -29,21 +29,32 @@ class WatcherTest : public ::testing::Test {
           using T = Watcher::Event::Type;
           std::string name = base::text_at(e.object, {"metadata", "name"});
           switch (e.type) {
-            case T::kInit: log_.push_back("init"); break;
-            case T::kInitApply: log_.push_back("init-apply " + name); break;
-            case T::kInitDone: log_.push_back("init-done"); break;
-            case T::kApply: log_.push_back("apply " + name); break;
-            case T::kDelete: log_.push_back("delete " + name); break;
+            case T::kInit:
+              log_.push_back("init");
+              break;
+            case T::kInitApply:
+              log_.push_back("init-apply " + name);
+              break;
+            case T::kInitDone:
+              log_.push_back("init-done");
+              break;
+            case T::kApply:
+              log_.push_back("apply " + name);
+              break;
+            case T::kDelete:
+              log_.push_back("delete " + name);
+              break;
           }
         },
         stop_.get_token());
   }
   // The next watch hands these out and ends so.
   void script(std::vector<std::pair<WatchEvent::Type, Json>> events, base::Result<std::string> end) {
-    api_.on_watch.push_back([events, end](const std::string&, const std::function<void(WatchEvent)>& on_event) {
-      for (const auto& [type, o] : events) on_event({type, o});
-      return end;
-    });
+    api_.on_watch.push_back(
+        [events, end](const std::string&, const std::function<void(WatchEvent)>& on_event) {
+          for (const auto& [type, o] : events) on_event({type, o});
+          return end;
+        });
   }
   void listed() {
     api_.put(kube::kinds::kPod, "ns", object("a"));
@@ -66,7 +77,8 @@ TEST_F(WatcherTest, ListsThenWatchesFromThere) {
   EXPECT_EQ(watcher_.state(), Watcher::State::kListed);
   EXPECT_EQ(watcher_.resource_version(), "102");
   log_.clear();
-  script({{WatchEvent::Type::kAdded, object("c", "103")}, {WatchEvent::Type::kDeleted, object("a", "104")}}, std::string("104"));
+  script({{WatchEvent::Type::kAdded, object("c", "103")}, {WatchEvent::Type::kDeleted, object("a", "104")}},
+         std::string("104"));
   EXPECT_EQ(step(), milliseconds(0)) << "a clean end goes on at once";
   EXPECT_EQ(log_, (std::vector<std::string>{"apply c", "delete a"}));
   EXPECT_EQ(api_.watched_from, std::vector<std::string>{"102"});
