@@ -85,8 +85,7 @@ writes_left_behind_are_in_the_undo() {
   same "status.dataLoss.exact" "$(field pgf/second dataLoss.exact)" true
   left=$(field pgf/second dataLoss.transactions)
   work_undo=$(mktemp -d /tmp/e2e-undo.XXXXXX)
-  # shellcheck disable=SC2064
-  trap "$bin/pg_ctl -V >/dev/null; kill -INT \$(head -n 1 '$work_undo/data/postmaster.pid' 2>/dev/null) 2>/dev/null; sleep 1; rm -rf '$work_undo'" EXIT
+  trap 'kill -INT "$(head -n 1 "$work_undo/data/postmaster.pid")" 2>/dev/null && wait; rm -rf "$work_undo"' EXIT
   cp -a "$(volume postgresql)/userdata" "$work_undo/data"
   echo 'local all all trust' >"$work_undo/hba"
   printf '%s\n' "hba_file = '$work_undo/hba'" "listen_addresses = ''" "unix_socket_directories = '$work_undo'" 'track_commit_timestamp = on' \
