@@ -1,5 +1,7 @@
 #include "execute/jobs.hpp"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
 namespace pgrunbook::execute {
@@ -133,15 +135,27 @@ StepResult run_job(Action& a, const plan::SceneView& scene, const JobCall& call)
     }
     return StepResult::waiting("starting Job " + name, std::chrono::milliseconds(400));
   }
+  // Blocked with what this Job came to; the next look starts its successor once the pause is over. Pauses grow, because
+  // each try leaves a Job behind and namespaces count them.
+  auto next_try = [&](const Error& e) {
+    if (older_than(*job, kTryAgain * (1 << std::min(tries, 5)))) {
+      a.status.operation.results[tries_key] = {{"count", tries + 1}};
+      if (auto saved = a.save(a); !saved) return StepResult::of(saved.error());
+    }
+    return StepResult::blocked(e);
+  };
   auto pod = pod_of(a, name);
   if (!pod) return StepResult::of(pod.error());
   if (pod->is_null()) {
     if (const Json& conditions = at(*job, {"status", "conditions"}); conditions.is_array()) {
       for (const Json& c : conditions) {
-        if (text_at(c, {"type"}) == "Failed" && text_at(c, {"status"}) == "True") {
-          return StepResult::failed(base::refused("JobDied", fmt::format("Job {} failed and its pod is gone: {}", name, text_at(c, {"message"})),
-                                                  "somebody removed the pod; look at the namespace's events"));
-        }
+        std::string type = text_at(c, {"type"});
+        if ((type != "Failed" && type != "Complete") || text_at(c, {"status"}) != "True") continue;
+        Error e = type == "Failed" ? base::refused("JobDied", fmt::format("Job {} failed and its pod is gone: {}", name, text_at(c, {"message"})),
+                                                   "somebody removed the pod; look at the namespace's events")
+                                   : base::refused("AnswerLost", fmt::format("Job {} is complete, but its pod is gone and with it the answer", name),
+                                                   "somebody removed the pod; look at the namespace's events");
+        return call.try_again ? next_try(e) : StepResult::failed(e);
       }
     }
     if (!older_than(*job, kPodStart)) return StepResult::waiting("waiting for the pod of Job " + name);
@@ -153,16 +167,10 @@ StepResult run_job(Action& a, const plan::SceneView& scene, const JobCall& call)
   if (auto answer = ended(*pod)) {
     switch (answer->outcome) {
       case api::Outcome::kSucceeded: return StepResult::done(answer->result);
-      case api::Outcome::kBlocked: return StepResult::blocked(error_of(*answer));
+      case api::Outcome::kBlocked:
+        return call.try_again ? next_try(error_of(*answer)) : StepResult::blocked(error_of(*answer));
       default: {
-        if (call.try_again) {
-          auto ended_at = base::parse_time(text_at(*job, {"metadata", "creationTimestamp"}), "creationTimestamp");
-          if (ended_at && base::now() - *ended_at > kTryAgain) {
-            a.status.operation.results[tries_key] = {{"count", tries + 1}};
-            if (auto saved = a.save(a); !saved) return StepResult::of(saved.error());
-          }
-          return StepResult::blocked(error_of(*answer));
-        }
+        if (call.try_again) return next_try(error_of(*answer));
         StepResult r = StepResult::failed(error_of(*answer));
         r.result = answer->result;
         return r;
