@@ -25,7 +25,7 @@ TEST_F(SetupJob, MakesTheRoleKeepsCommitTimestampsAndArchives) {
   EXPECT_EQ(a.result["role"], "Created");
   EXPECT_EQ(a.result["previousArchiveCommand"], "");
   EXPECT_EQ(a.result["settings"]["archive_timeout"], "60s");
-  EXPECT_EQ(a.result["agentSha256"], must(base::sha256_file(PGRUNBOOK_AGENT_PATH)));
+  EXPECT_EQ(base::text_at(a.result, {"agentSha256"}), must(base::sha256_file(PGRUNBOOK_AGENT_PATH)));
   EXPECT_THAT(a.result["agentPath"].get<std::string>(), HasSubstr(primary_mount() + "/.pgrunbook/bin/"));
   primary.start();
   EXPECT_EQ(primary.sql("SELECT setting FROM pg_settings WHERE name = 'archive_command'"), a.result["archiveCommand"]);
