@@ -38,6 +38,7 @@ StepResult plan_cutover(Action& a, const api::FailoverSpec& spec) {
     return unless_done_before(a, *scene, *to,
                               base::refused("AlreadyPrimary", fmt::format("{} is the primary already", to->name), "nothing is to be done"));
   }
+  in["services"] = Json::object();  // a plan made again knows nothing of Services that have left the topology
   for (const plan::ServiceView& s : scene->services) {
     auto next = plan::switched_selector(s, *to, scene->members);
     if (!next) return StepResult::failed(next.error());
