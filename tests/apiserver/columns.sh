@@ -73,7 +73,7 @@ t "status: a topology's is stored whole" takes topology "$TOPOLOGY"
 t "status: a large one is stored whole" large
 TH='NAME PRIMARY ARCHIVING LAST BACKUP EARLIEST LATEST AGE'
 BH='NAME TOPOLOGY METHOD PHASE SIZE DURATION AGE'
-RH='NAME TO TARGET PHASE STEP AGE'
+RH='NAME TOPOLOGY TO TARGET PHASE STEP PROGRESS AGE'
 FH='NAME TOPOLOGY TYPE TO PHASE STEP AGE'
 t "columns: topology" shows topology "$TOPOLOGY" "$TH"
 t "columns: topology that nothing is known of" shows topology '{"observedGeneration": 1}' "$TH"
