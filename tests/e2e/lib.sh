@@ -118,12 +118,13 @@ all_there() { # deployment ids...(file)
   [ -z "$lost" ] || fail "acknowledged and not on $1: $lost"
   [ "$(wc -l <"$2")" -gt 5 ] || fail "only $(wc -l <"$2") writes were acknowledged: that proves nothing"
 }
+# Counted with their pods: a cutover goes back to ids that were given out before.
 writes_on() { # what: more is acknowledged than a moment ago
   local before
-  before=$(acknowledged | wc -l)
+  before=$(writes | wc -l)
   _scene_until 60 "the application writes ($1)" more_than "$before" || fail "the application does not write: $1"
 }
-more_than() { [ "$(acknowledged | wc -l)" -gt "$(($1 + 3))" ]; }
+more_than() { [ "$(writes | wc -l)" -gt "$(($1 + 3))" ]; }
 
 # The process itself, as the kernel's OOM killer would: no signal to prepare for.
 kill_operator() {
