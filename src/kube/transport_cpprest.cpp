@@ -3,9 +3,9 @@
 //  - a pool of 4 threads, asked for before anything else of the library (its default is 40);
 //  - GETs share a pooled client; each write has a client, so a connection, of its own: on a pooled connection
 //    that the server has closed the library sends a request again by itself, a POST too, or fails half-way;
-//  - each stream has a client of its own, whose timeout (a silence limit, re-armed by every chunk) is its own;
+//  - each stream has a client of its own: the timeout (a silence limit, re-armed by chunks) is per client;
 //  - the total deadline is ours: we poll the task and cancel its token; a task that cannot be cancelled (the
-//    resolver hangs) is abandoned to a list, because a pplx task whose exception nobody reads ends the process;
+//    resolver hangs) is abandoned to a list, as a pplx task whose exception nobody reads ends the process;
 //  - the system's authorities are thrown out of each connection's trust store;
 //  - the reply's size is limited in the progress handler, as the library buffers without end.
 #include <algorithm>
