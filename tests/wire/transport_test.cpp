@@ -143,9 +143,14 @@ TEST(Wire, TheDeadlineIsOfTheWholeExchangeNotOfEachChunk) {
     while (!c.stop.stop_requested() && c.chunk("drip ")) std::this_thread::sleep_for(milliseconds(20));
   });
   auto t = make_cpprest_transport(config_for(server));
-  EXPECT_EQ(send(*t, get(), milliseconds(150)).error().code, ErrorCode::kTimeout);
-  EXPECT_EQ(send(*t, write("POST"), milliseconds(150)).error().code, ErrorCode::kInDoubt);
-  EXPECT_EQ(posts, 1);
+  EXPECT_EQ(send(*t, get(), milliseconds(100)).error().code, ErrorCode::kTimeout);
+  // A busy machine may not get as far as the body in time: then nothing happened, and that is what is said.
+  ErrorCode code = ErrorCode::kTimeout;
+  for (milliseconds patience(100); code == ErrorCode::kTimeout; patience *= 2) {
+    code = send(*t, write("POST"), patience).error().code;
+  }
+  EXPECT_EQ(code, ErrorCode::kInDoubt);
+  EXPECT_LE(posts, 1);
 }
 
 TEST(Wire, AReadOnAConnectionTheServerClosedIsSentAgain) {
@@ -400,14 +405,17 @@ TEST(Wire, APeerThatVanishedIsNoticedByItsSilence) {
   });
   auto t = make_cpprest_transport(config_for(server));
   std::string got;
-  auto ended = t->stream(get(),
-                         [&](std::string_view bytes) -> base::Result<> {
-                           got += bytes;
-                           return {};
-                         },
-                         milliseconds(150), {});
-  ASSERT_FALSE(ended);
-  EXPECT_EQ(ended.error().code, ErrorCode::kTimeout);
+  // On a busy machine the first byte may take longer than the limit; then it is tried with a longer one.
+  for (milliseconds idle(100); got.empty(); idle *= 2) {
+    auto ended = t->stream(get(),
+                           [&](std::string_view bytes) -> base::Result<> {
+                             got += bytes;
+                             return {};
+                           },
+                           idle, {});
+    ASSERT_FALSE(ended);
+    EXPECT_EQ(ended.error().code, ErrorCode::kTimeout) << ended.error().text();
+  }
   EXPECT_EQ(got, "one\n");
 }
 
