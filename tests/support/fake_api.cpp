@@ -25,12 +25,14 @@ bool matches(const Json& object, const kube::ListOptions& o) {
       std::size_t end = std::min(selector.find(',', start), selector.size());
       std::string term = selector.substr(start, end - start);
       std::size_t equals = term.find('=');
-      if (equals == std::string::npos || value(term.substr(0, equals)) != Json(term.substr(equals + 1))) return false;
+      if (equals == std::string::npos || value(term.substr(0, equals)) != Json(term.substr(equals + 1)))
+        return false;
       start = end + 1;
     }
     return true;
   };
-  return holds(o.label_selector, [&](const std::string& k) { return at(object, {"metadata", "labels", k}); }) &&
+  return holds(o.label_selector,
+               [&](const std::string& k) { return at(object, {"metadata", "labels", k}); }) &&
          holds(o.field_selector, [&](const std::string& k) {
            const Json* here = &object;
            std::size_t start = 0;
@@ -43,12 +45,15 @@ bool matches(const Json& object, const kube::ListOptions& o) {
          });
 }
 
-bool has_status(const kube::Resource& r) { return r.group == "pgrunbook.io" || r.group == "apps" || r.group == "batch" || r.plural == "pods"; }
+bool has_status(const kube::Resource& r) {
+  return r.group == "pgrunbook.io" || r.group == "apps" || r.group == "batch" || r.plural == "pods";
+}
 
 }  // namespace
 
 std::string FakeApi::Call::text() const {
-  return fmt::format("{} {}{}{}{}", verb, kind, name.empty() ? "" : "/", name, subresource.empty() ? "" : "/" + subresource);
+  return fmt::format("{} {}{}{}{}", verb, kind, name.empty() ? "" : "/", name,
+                     subresource.empty() ? "" : "/" + subresource);
 }
 
 std::optional<base::Error> FakeApi::ask(const Call& call, Moment moment) {
@@ -64,7 +69,8 @@ Json& FakeApi::store(const kube::Resource& r, Json object) {
   if (!meta.contains("uid")) meta["uid"] = fmt::format("{:08x}-{}-{}", ++uids_, r.plural, name);
   if (!meta.contains("creationTimestamp")) meta["creationTimestamp"] = base::format_time(base::now());
   auto old = objects_.find(key(r, name));
-  std::int64_t generation = old == objects_.end() ? 0 : base::number_at(old->second, {"metadata", "generation"});
+  std::int64_t generation =
+      old == objects_.end() ? 0 : base::number_at(old->second, {"metadata", "generation"});
   bool changed = old == objects_.end() || at(old->second, {"spec"}) != at(object, {"spec"});
   meta["generation"] = generation + (changed ? 1 : 0);
   return objects_[key(r, name)] = std::move(object);
@@ -131,15 +137,18 @@ void FakeApi::forget_calls() {
   calls_.clear();
 }
 
-base::Result<Json> FakeApi::get(const kube::Resource& r, const std::string&, const std::string& name, base::Deadline) {
+base::Result<Json> FakeApi::get(const kube::Resource& r, const std::string&, const std::string& name,
+                                base::Deadline) {
   std::lock_guard lock(mutex_);
   if (auto e = ask({"get", r.kind, name, "", Json()}, Moment::kBefore)) return fail(*e);
   auto found = objects_.find(key(r, name));
-  if (found == objects_.end()) return fail(ErrorCode::kNotFound, fmt::format("get {}/{}: not found", r.plural, name));
+  if (found == objects_.end())
+    return fail(ErrorCode::kNotFound, fmt::format("get {}/{}: not found", r.plural, name));
   return found->second;
 }
 
-base::Result<Json> FakeApi::list(const kube::Resource& r, const std::string&, const kube::ListOptions& o, base::Deadline) {
+base::Result<Json> FakeApi::list(const kube::Resource& r, const std::string&, const kube::ListOptions& o,
+                                 base::Deadline) {
   std::lock_guard lock(mutex_);
   if (auto e = ask({"list", r.kind, "", "", Json()}, Moment::kBefore)) return fail(*e);
   Json items = Json::array();
@@ -149,37 +158,43 @@ base::Result<Json> FakeApi::list(const kube::Resource& r, const std::string&, co
   return Json{{"items", items}, {"resourceVersion", std::to_string(version_)}};
 }
 
-base::Result<Json> FakeApi::create(const kube::Resource& r, const std::string&, const Json& object, base::Deadline) {
+base::Result<Json> FakeApi::create(const kube::Resource& r, const std::string&, const Json& object,
+                                   base::Deadline) {
   std::lock_guard lock(mutex_);
   std::string name = text_at(object, {"metadata", "name"});
   Call call{"create", r.kind, name, "", object};
   if (auto e = ask(call, Moment::kBefore)) return fail(*e);
-  if (objects_.count(key(r, name)) != 0) return fail(ErrorCode::kAlreadyExists, fmt::format("create {}/{}: already exists", r.plural, name));
+  if (objects_.count(key(r, name)) != 0)
+    return fail(ErrorCode::kAlreadyExists, fmt::format("create {}/{}: already exists", r.plural, name));
   Json made = store(r, object);
   tell(r, made);
   if (auto e = ask(call, Moment::kAfter)) return fail(*e);
   return made;
 }
 
-base::Result<Json> FakeApi::patch(const kube::Resource& r, const std::string&, const std::string& name, kube::PatchType type,
-                                  const Json& body, const std::string& subresource, base::Deadline) {
+base::Result<Json> FakeApi::patch(const kube::Resource& r, const std::string&, const std::string& name,
+                                  kube::PatchType type, const Json& body, const std::string& subresource,
+                                  base::Deadline) {
   std::lock_guard lock(mutex_);
   Call call{"patch", r.kind, name, subresource, body};
   if (auto e = ask(call, Moment::kBefore)) return fail(*e);
   auto found = objects_.find(key(r, name));
-  if (found == objects_.end()) return fail(ErrorCode::kNotFound, fmt::format("patch {}/{}: not found", r.plural, name));
+  if (found == objects_.end())
+    return fail(ErrorCode::kNotFound, fmt::format("patch {}/{}: not found", r.plural, name));
   const Json old = found->second;
   Json next = old;
   if (type == kube::PatchType::kJson) {
     try {
       next = old.patch(body);
     } catch (const Json::exception&) {
-      return fail(ErrorCode::kConflict, fmt::format("patch {}/{}: a test of the patch does not hold", r.plural, name));
+      return fail(ErrorCode::kConflict,
+                  fmt::format("patch {}/{}: a test of the patch does not hold", r.plural, name));
     }
   } else {
     std::string wanted = text_at(body, {"metadata", "resourceVersion"});
     if (!wanted.empty() && wanted != text_at(old, {"metadata", "resourceVersion"})) {
-      return fail(ErrorCode::kConflict, fmt::format("patch {}/{}: the object has been modified", r.plural, name));
+      return fail(ErrorCode::kConflict,
+                  fmt::format("patch {}/{}: the object has been modified", r.plural, name));
     }
     next.merge_patch(body);
   }
@@ -191,7 +206,8 @@ base::Result<Json> FakeApi::patch(const kube::Resource& r, const std::string&, c
     next.erase("status");
     if (old.contains("status")) next["status"] = old["status"];
   }
-  for (const char* fixed : {"uid", "name", "namespace", "resourceVersion"}) next["metadata"][fixed] = old["metadata"][fixed];
+  for (const char* fixed : {"uid", "name", "namespace", "resourceVersion"})
+    next["metadata"][fixed] = old["metadata"][fixed];
   if (next != old) {  // a patch that changes nothing makes no new version
     next = store(r, next);
     tell(r, next);
@@ -200,14 +216,16 @@ base::Result<Json> FakeApi::patch(const kube::Resource& r, const std::string&, c
   return objects_.at(key(r, name));
 }
 
-base::Result<> FakeApi::remove(const kube::Resource& r, const std::string&, const std::string& name, const std::string& uid, base::Deadline) {
+base::Result<> FakeApi::remove(const kube::Resource& r, const std::string&, const std::string& name,
+                               const std::string& uid, base::Deadline) {
   std::lock_guard lock(mutex_);
   Call call{"remove", r.kind, name, "", Json()};
   if (auto e = ask(call, Moment::kBefore)) return fail(*e);
   auto found = objects_.find(key(r, name));
   if (found == objects_.end()) return {};
   if (!uid.empty() && text_at(found->second, {"metadata", "uid"}) != uid) {
-    return fail(ErrorCode::kConflict, fmt::format("delete {}/{}: another object has that name", r.plural, name));
+    return fail(ErrorCode::kConflict,
+                fmt::format("delete {}/{}: another object has that name", r.plural, name));
   }
   Json last = found->second;
   objects_.erase(found);
@@ -217,7 +235,8 @@ base::Result<> FakeApi::remove(const kube::Resource& r, const std::string&, cons
   return {};
 }
 
-base::Result<std::string> FakeApi::pod_log(const std::string&, const std::string& pod, const std::string& container, int, base::Deadline) {
+base::Result<std::string> FakeApi::pod_log(const std::string&, const std::string& pod,
+                                           const std::string& container, int, base::Deadline) {
   std::lock_guard lock(mutex_);
   if (auto e = ask({"log", "Pod", pod, "", Json()}, Moment::kBefore)) return fail(*e);
   auto found = logs_.find(pod + "/" + container);
@@ -225,8 +244,9 @@ base::Result<std::string> FakeApi::pod_log(const std::string&, const std::string
   return found->second;
 }
 
-base::Result<std::string> FakeApi::watch(const kube::Resource&, const std::string&, const kube::ListOptions&, const std::string&,
-                                         const std::function<void(kube::WatchEvent)>&, std::stop_token stop) {
+base::Result<std::string> FakeApi::watch(const kube::Resource&, const std::string&, const kube::ListOptions&,
+                                         const std::string&, const std::function<void(kube::WatchEvent)>&,
+                                         std::stop_token stop) {
   std::mutex quiet;
   std::condition_variable_any wake;
   std::unique_lock lock(quiet);
@@ -242,18 +262,24 @@ Json deployment(const std::string& name, int replicas) {
       {"image", "registry.example/sclorg/postgresql-15:1"},
       {"imagePullPolicy", "IfNotPresent"},
       {"securityContext", {{"allowPrivilegeEscalation", false}, {"capabilities", {{"drop", {"ALL"}}}}}},
-      {"resources", {{"requests", {{"cpu", "200m"}, {"memory", "256Mi"}}}, {"limits", {{"cpu", "600m"}, {"memory", "256Mi"}}}}},
+      {"resources",
+       {{"requests", {{"cpu", "200m"}, {"memory", "256Mi"}}},
+        {"limits", {{"cpu", "600m"}, {"memory", "256Mi"}}}}},
       {"ports", {{{"name", "postgresql"}, {"containerPort", 5432}}}},
       {"env",
        {{{"name", "PGDATA"}, {"value", "/var/lib/pgsql/data/userdata"}},
-        {{"name", "POSTGRESQL_PASSWORD"}, {"valueFrom", {{"secretKeyRef", {{"name", "postgresql"}, {"key", "database-password"}}}}}}}},
+        {{"name", "POSTGRESQL_PASSWORD"},
+         {"valueFrom", {{"secretKeyRef", {{"name", "postgresql"}, {"key", "database-password"}}}}}}}},
       {"volumeMounts",
        {{{"name", "data"}, {"mountPath", "/var/lib/pgsql/data"}},
         {{"name", "backup"}, {"mountPath", "/postgresql-backup"}},
         {{"name", "settings"}, {"mountPath", "/opt/app-root/src/postgresql-cfg"}}}}};
   Json spec = {{"automountServiceAccountToken", false},
                {"securityContext",
-                {{"runAsNonRoot", true}, {"runAsUser", 1000230000}, {"fsGroup", 1000230000}, {"seccompProfile", {{"type", "RuntimeDefault"}}}}},
+                {{"runAsNonRoot", true},
+                 {"runAsUser", 1000230000},
+                 {"fsGroup", 1000230000},
+                 {"seccompProfile", {{"type", "RuntimeDefault"}}}}},
                {"containers", Json::array({container})},
                {"volumes",
                 {{{"name", "data"}, {"persistentVolumeClaim", {{"claimName", name}}}},
@@ -276,36 +302,47 @@ Json application(int replicas) {
           {"spec",
            {{"replicas", replicas},
             {"selector", {{"matchLabels", {{"name", "tfrs"}}}}},
-            {"template", {{"metadata", {{"labels", {{"name", "tfrs"}}}}}, {"spec", {{"containers", {{{"name", "client"}}}}}}}}}}};
+            {"template",
+             {{"metadata", {{"labels", {{"name", "tfrs"}}}}},
+              {"spec", {{"containers", {{{"name", "client"}}}}}}}}}}};
 }
 
 Json topology() {
-  auto ref = [](const char* name) { return Json{{"apiVersion", "apps/v1"}, {"kind", "Deployment"}, {"name", name}}; };
-  return {{"apiVersion", "pgrunbook.io/v1alpha1"},
-          {"kind", "PostgresTopology"},
-          {"metadata", {{"name", "tfrs"}, {"uid", "uid-topology"}}},
-          {"spec",
-           {{"members",
-             {{{"name", "postgresql"}, {"workloadRef", ref("postgresql")}},
-              {{"name", "postgresql-standby"}, {"workloadRef", ref("postgresql-standby")}, {"whenStandby", "ColdSpare"}}}},
-            {"services", {{{"name", "postgresql"}, {"selects", "Primary"}}}},
-            {"applications", {{{"workloadRef", ref("tfrs")}}}},
-            {"connection",
-             {{"secretRef", {{"name", "postgresql"}, {"usernameKey", "database-user"}, {"passwordKey", "database-password"}}},
-              {"database", "tfrs"},
-              {"sslMode", "disable"}}},
-            {"archive", {{"volume", {{"claimName", "postgresql-backup-cns"}}}}}}}};
+  auto ref = [](const char* name) {
+    return Json{{"apiVersion", "apps/v1"}, {"kind", "Deployment"}, {"name", name}};
+  };
+  return {
+      {"apiVersion", "pgrunbook.io/v1alpha1"},
+      {"kind", "PostgresTopology"},
+      {"metadata", {{"name", "tfrs"}, {"uid", "uid-topology"}}},
+      {"spec",
+       {{"members",
+         {{{"name", "postgresql"}, {"workloadRef", ref("postgresql")}},
+          {{"name", "postgresql-standby"},
+           {"workloadRef", ref("postgresql-standby")},
+           {"whenStandby", "ColdSpare"}}}},
+        {"services", {{{"name", "postgresql"}, {"selects", "Primary"}}}},
+        {"applications", {{{"workloadRef", ref("tfrs")}}}},
+        {"connection",
+         {{"secretRef",
+           {{"name", "postgresql"}, {"usernameKey", "database-user"}, {"passwordKey", "database-password"}}},
+          {"database", "tfrs"},
+          {"sslMode", "disable"}}},
+        {"archive", {{"volume", {{"claimName", "postgresql-backup-cns"}}}}}}}};
 }
 
 Json service(const std::string& selected) {
-  return {{"apiVersion", "v1"},
-          {"kind", "Service"},
-          {"metadata", {{"name", "postgresql"}, {"uid", "uid-service"}}},
-          {"spec", {{"selector", {{"name", selected}}}, {"ports", {{{"name", "postgresql"}, {"port", 5432}}}}}}};
+  return {
+      {"apiVersion", "v1"},
+      {"kind", "Service"},
+      {"metadata", {{"name", "postgresql"}, {"uid", "uid-service"}}},
+      {"spec", {{"selector", {{"name", selected}}}, {"ports", {{{"name", "postgresql"}, {"port", 5432}}}}}}};
 }
 
 Json claim(const std::string& name) {
-  return {{"apiVersion", "v1"}, {"kind", "PersistentVolumeClaim"}, {"metadata", {{"name", name}, {"uid", base::sha256(name).substr(0, 8) + "-claim-" + name}}}};
+  return {{"apiVersion", "v1"},
+          {"kind", "PersistentVolumeClaim"},
+          {"metadata", {{"name", name}, {"uid", base::sha256(name).substr(0, 8) + "-claim-" + name}}}};
 }
 
 Json pod(const std::string& name, const Json& labels, const std::string& ip) {
@@ -317,7 +354,11 @@ Json pod(const std::string& name, const Json& labels, const std::string& ip) {
            {{"phase", "Running"},
             {"podIP", ip},
             {"conditions", {{{"type", "Ready"}, {"status", "True"}}}},
-            {"containerStatuses", {{{"name", "postgresql"}, {"ready", true}, {"restartCount", 0}, {"state", {{"running", Json::object()}}}}}}}}};
+            {"containerStatuses",
+             {{{"name", "postgresql"},
+               {"ready", true},
+               {"restartCount", 0},
+               {"state", {{"running", Json::object()}}}}}}}}};
 }
 
 Json terminating(Json pod) {
@@ -326,8 +367,10 @@ Json terminating(Json pod) {
 }
 
 Json terminated(Json pod, int exit_code) {
-  pod["status"]["containerStatuses"][0]["state"] = {
-      {"terminated", {{"exitCode", exit_code}, {"finishedAt", "2026-11-20T15:00:01Z"}, {"reason", exit_code == 0 ? "Completed" : "Error"}}}};
+  pod["status"]["containerStatuses"][0]["state"] = {{"terminated",
+                                                     {{"exitCode", exit_code},
+                                                      {"finishedAt", "2026-11-20T15:00:01Z"},
+                                                      {"reason", exit_code == 0 ? "Completed" : "Error"}}}};
   return pod;
 }
 
@@ -338,10 +381,14 @@ void put_scene(FakeApi& api) {
   api.put(k::kDeployment, deployment("postgresql-standby", 0));
   api.put(k::kDeployment, application(2));
   api.put(k::kService, service("postgresql"));
-  for (const char* name : {"postgresql", "postgresql-standby", "postgresql-backup-cns"}) api.put(k::kPersistentVolumeClaim, claim(name));
+  for (const char* name : {"postgresql", "postgresql-standby", "postgresql-backup-cns"})
+    api.put(k::kPersistentVolumeClaim, claim(name));
   api.put(k::kSecret, {{"metadata", {{"name", "postgresql"}}},
-                       {"data", {{"database-user", base::base64("tfrs")}, {"database-password", base::base64("application-secret")}}}});
-  api.put(k::kSecret, {{"metadata", {{"name", "pgrunbook-roles"}}}, {"data", {{"password", base::base64("role-secret")}}}});
+                       {"data",
+                        {{"database-user", base::base64("tfrs")},
+                         {"database-password", base::base64("application-secret")}}}});
+  api.put(k::kSecret, {{"metadata", {{"name", "pgrunbook-roles"}}},
+                       {"data", {{"password", base::base64("role-secret")}}}});
   api.put(k::kPod, pod("postgresql-1", {{"name", "postgresql"}}, "10.0.0.1"));
   api.put(k::kPod, pod("tfrs-1", {{"name", "tfrs"}}, "10.0.0.2"));
 }

@@ -1,6 +1,7 @@
-// kube::Api in memory, for tests of what is built on it: the API server's rules that our code leans on (resourceVersion,
-// uid preconditions, JSON patch tests, subresources, selectors), a journal of every write, faults before and after a
-// write, and a hook that lets a test play kubelet and controllers. Beside it the objects of the runbook's scene.
+// kube::Api in memory, for tests of what is built on it: the API server's rules that our code leans on
+// (resourceVersion, uid preconditions, JSON patch tests, subresources, selectors), a journal of every write,
+// faults before and after a write, and a hook that lets a test play kubelet and controllers. Beside it the
+// objects of the runbook's scene.
 #pragma once
 
 #include <functional>
@@ -47,20 +48,26 @@ class FakeApi final : public kube::Api {
   [[nodiscard]] std::vector<std::string> write_texts() const;
   void forget_calls();
 
-  [[nodiscard]] base::Result<Json> get(const kube::Resource& r, const std::string& ns, const std::string& name, base::Deadline d) override;
-  [[nodiscard]] base::Result<Json> list(const kube::Resource& r, const std::string& ns, const kube::ListOptions& o,
-                                        base::Deadline d) override;
-  [[nodiscard]] base::Result<Json> create(const kube::Resource& r, const std::string& ns, const Json& object, base::Deadline d) override;
-  [[nodiscard]] base::Result<Json> patch(const kube::Resource& r, const std::string& ns, const std::string& name, kube::PatchType type,
-                                         const Json& body, const std::string& subresource, base::Deadline d) override;
-  [[nodiscard]] base::Result<> remove(const kube::Resource& r, const std::string& ns, const std::string& name, const std::string& uid,
-                                      base::Deadline d) override;
-  [[nodiscard]] base::Result<std::string> pod_log(const std::string& ns, const std::string& pod, const std::string& container,
-                                                  int tail_lines, base::Deadline d) override;
+  [[nodiscard]] base::Result<Json> get(const kube::Resource& r, const std::string& ns,
+                                       const std::string& name, base::Deadline d) override;
+  [[nodiscard]] base::Result<Json> list(const kube::Resource& r, const std::string& ns,
+                                        const kube::ListOptions& o, base::Deadline d) override;
+  [[nodiscard]] base::Result<Json> create(const kube::Resource& r, const std::string& ns, const Json& object,
+                                          base::Deadline d) override;
+  [[nodiscard]] base::Result<Json> patch(const kube::Resource& r, const std::string& ns,
+                                         const std::string& name, kube::PatchType type, const Json& body,
+                                         const std::string& subresource, base::Deadline d) override;
+  [[nodiscard]] base::Result<> remove(const kube::Resource& r, const std::string& ns, const std::string& name,
+                                      const std::string& uid, base::Deadline d) override;
+  [[nodiscard]] base::Result<std::string> pod_log(const std::string& ns, const std::string& pod,
+                                                  const std::string& container, int tail_lines,
+                                                  base::Deadline d) override;
   // A quiet stream: blocks until stopped.
-  [[nodiscard]] base::Result<std::string> watch(const kube::Resource& r, const std::string& ns, const kube::ListOptions& o,
+  [[nodiscard]] base::Result<std::string> watch(const kube::Resource& r, const std::string& ns,
+                                                const kube::ListOptions& o,
                                                 const std::string& resource_version,
-                                                const std::function<void(kube::WatchEvent)>& on_event, std::stop_token stop) override;
+                                                const std::function<void(kube::WatchEvent)>& on_event,
+                                                std::stop_token stop) override;
 
  private:
   std::optional<base::Error> ask(const Call& call, Moment moment);

@@ -1,5 +1,5 @@
-// Includes only point down, in the order of src/CMakeLists.txt and operator/CMakeLists.txt, and each outside library is
-// spoken to in one place.
+// Includes only point down, in the order of src/CMakeLists.txt and operator/CMakeLists.txt, and each outside
+// library is spoken to in one place.
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
@@ -45,7 +45,8 @@ const std::map<std::string, Layer>& layers() {
         std::string rest = m[3];
         for (std::sregex_iterator it(rest.begin(), rest.end(), word), end; it != end; ++it) {
           if (it->str().rfind("pgr_", 0) != 0) continue;
-          EXPECT_TRUE(out.count(it->str()) == 1) << m[1] << " links " << it->str() << ", which does not stand above it";
+          EXPECT_TRUE(out.count(it->str()) == 1)
+              << m[1] << " links " << it->str() << ", which does not stand above it";
           layer.links.push_back(it->str());
         }
         out[m[1]] = layer;
@@ -104,7 +105,8 @@ TEST(Layers, EveryFolderIsOne) {
   for (const char* tree : {"src", "operator"}) {
     for (const auto& entry : fs::directory_iterator(kRoot / tree)) {
       if (!entry.is_directory()) continue;
-      EXPECT_EQ(folders.count(std::string(tree) + "/" + entry.path().filename().string()), 1U) << entry.path();
+      EXPECT_EQ(folders.count(std::string(tree) + "/" + entry.path().filename().string()), 1U)
+          << entry.path();
     }
   }
 }
@@ -115,17 +117,21 @@ TEST(Layers, OnlyPointDown) {
   for (const Include& i : includes()) {
     if (!i.quoted || i.folder.empty()) continue;  // the programs' main files link what they like
     std::size_t slash = i.path.find('/');
-    ASSERT_NE(slash, std::string::npos) << i.file << " includes \"" << i.path << "\" without naming the layer";
+    ASSERT_NE(slash, std::string::npos)
+        << i.file << " includes \"" << i.path << "\" without naming the layer";
     std::set<std::string> may = reach(name_of.at(i.folder));
-    EXPECT_EQ(may.count(i.path.substr(0, slash)), 1U) << i.file << " includes \"" << i.path << "\", a layer that its own does not link";
-    EXPECT_TRUE(fs::exists(kRoot / "src" / i.path) || fs::exists(kRoot / "operator" / i.path)) << i.file << " includes " << i.path;
+    EXPECT_EQ(may.count(i.path.substr(0, slash)), 1U)
+        << i.file << " includes \"" << i.path << "\", a layer that its own does not link";
+    EXPECT_TRUE(fs::exists(kRoot / "src" / i.path) || fs::exists(kRoot / "operator" / i.path))
+        << i.file << " includes " << i.path;
   }
 }
 
 TEST(Layers, LibrariesKnowNothingOfTheKinds) {
   for (const Include& i : includes()) {
     if (i.tree != "src" || !i.quoted) continue;
-    EXPECT_TRUE(fs::exists(kRoot / "src" / i.path)) << i.file << " includes \"" << i.path << "\" of operator/";
+    EXPECT_TRUE(fs::exists(kRoot / "src" / i.path))
+        << i.file << " includes \"" << i.path << "\" of operator/";
   }
 }
 
@@ -148,20 +154,24 @@ TEST_P(OutsideLibraries, AreSpokenToInOnePlace) {
   EXPECT_GT(seen, 0) << "nobody includes it any more";
 }
 
-INSTANTIATE_TEST_SUITE_P(Table, OutsideLibraries,
-                         testing::Values(Outside{"Cpprest", "^(cpprest|pplx)/", "src/kube/transport_cpprest.cpp"},
-                                         Outside{"Libpq", "^(postgresql/)?(libpq|pg_config)", "src/sql/"}, Outside{"Zstd", "^zstd", "src/archive/"},
-                                         Outside{"YamlCpp", "^yaml-cpp/", "src/kube/"}, Outside{"Spdlog", "^spdlog/", "src/runtime/"}),
-                         [](const auto& param) { return std::string(param.param.library); });
+INSTANTIATE_TEST_SUITE_P(
+    Table, OutsideLibraries,
+    testing::Values(Outside{"Cpprest", "^(cpprest|pplx)/", "src/kube/transport_cpprest.cpp"},
+                    Outside{"Libpq", "^(postgresql/)?(libpq|pg_config)", "src/sql/"},
+                    Outside{"Zstd", "^zstd", "src/archive/"}, Outside{"YamlCpp", "^yaml-cpp/", "src/kube/"},
+                    Outside{"Spdlog", "^spdlog/", "src/runtime/"}),
+    [](const auto& param) { return std::string(param.param.library); });
 
 TEST(Agent, KnowsNeitherTheApiServerNorLibpq) {
   std::set<std::string> may = reach("pgr_agent");
-  for (const char* not_linked : {"kube", "runtime", "sql"}) EXPECT_EQ(may.count(not_linked), 0U) << not_linked;
+  for (const char* not_linked : {"kube", "runtime", "sql"})
+    EXPECT_EQ(may.count(not_linked), 0U) << not_linked;
   for (const Include& i : includes()) {
     if (i.folder != "agent" && i.file != fs::path("operator/agent_main.cpp")) continue;
     std::string first = i.path.substr(0, i.path.find('/'));
     EXPECT_TRUE(!i.quoted || may.count(first) == 1) << i.file << " includes \"" << i.path << "\"";
-    EXPECT_TRUE(i.path.find("cpprest") == std::string::npos && i.path.find("libpq-fe") == std::string::npos) << i.file;
+    EXPECT_TRUE(i.path.find("cpprest") == std::string::npos && i.path.find("libpq-fe") == std::string::npos)
+        << i.file;
   }
 }
 

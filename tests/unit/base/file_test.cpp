@@ -3,10 +3,9 @@
 
 #include <atomic>
 #include <cerrno>
-#include <thread>
-
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <thread>
 #include <unistd.h>
 
 #include <gtest/gtest.h>
@@ -21,7 +20,7 @@ class Files : public testing::Test {
   test::TemporaryDirectory directory;
   [[nodiscard]] std::vector<std::string> names() const { return *list_directory(directory.path()); }
   static unsigned mode(const std::string& path) {
-    struct stat s {};
+    struct stat s{};
     return ::stat(path.c_str(), &s) == 0 ? s.st_mode & 07777U : 0;
   }
 };
@@ -75,7 +74,8 @@ TEST_F(Files, ReplaceGivesReadersTheOldOrTheNewWhole) {
       if (!text || text->size() != 20000 || text->find_first_not_of((*text)[0]) != std::string::npos) ++torn;
     }
   });
-  for (int i = 0; i < 30; ++i) ASSERT_TRUE(replace_file(path, std::string(20000, static_cast<char>('a' + i % 26))).has_value());
+  for (int i = 0; i < 30; ++i)
+    ASSERT_TRUE(replace_file(path, std::string(20000, static_cast<char>('a' + i % 26))).has_value());
   stop = true;
   reader.join();
   EXPECT_EQ(torn, 0);
@@ -100,11 +100,18 @@ TEST_F(Files, ThatCannotBeWrittenSayWhichAndWhy) {
     ErrorCode code;
     std::string message;
   } table[] = {
-      {[&] { auto r = read_file(directory / "none"); return r ? Result<>{} : Result<>(fail(r.error())); }(), ErrorCode::kNotFound,
+      {[&] {
+         auto r = read_file(directory / "none");
+         return r ? Result<>{} : Result<>(fail(r.error()));
+       }(),
+       ErrorCode::kNotFound, "cannot open " + (directory / "none") + ": No such file or directory"},
+      {[&] {
+         auto r = list_directory(directory / "none");
+         return r ? Result<>{} : Result<>(fail(r.error()));
+       }(),
+       ErrorCode::kNotFound, "cannot list " + (directory / "none") + ": No such file or directory"},
+      {sync_path(directory / "none"), ErrorCode::kNotFound,
        "cannot open " + (directory / "none") + ": No such file or directory"},
-      {[&] { auto r = list_directory(directory / "none"); return r ? Result<>{} : Result<>(fail(r.error())); }(), ErrorCode::kNotFound,
-       "cannot list " + (directory / "none") + ": No such file or directory"},
-      {sync_path(directory / "none"), ErrorCode::kNotFound, "cannot open " + (directory / "none") + ": No such file or directory"},
   };
   for (const auto& row : table) {
     ASSERT_FALSE(row.result.has_value());
@@ -120,10 +127,11 @@ TEST_F(Files, SystemErrorsSayWhatTheCallerCanDo) {
     int number;
     ErrorCode code;
     const char* reason;
-  } table[] = {{ENOENT, ErrorCode::kNotFound, "NotFound"},       {EEXIST, ErrorCode::kAlreadyExists, "AlreadyExists"},
-               {EACCES, ErrorCode::kForbidden, "Forbidden"},     {EPERM, ErrorCode::kForbidden, "Forbidden"},
-               {EROFS, ErrorCode::kForbidden, "Forbidden"},      {EIO, ErrorCode::kUnavailable, "Unavailable"},
-               {ENOSPC, ErrorCode::kUnavailable, "VolumeFull"},  {EDQUOT, ErrorCode::kUnavailable, "VolumeFull"}};
+  } table[] = {
+      {ENOENT, ErrorCode::kNotFound, "NotFound"},      {EEXIST, ErrorCode::kAlreadyExists, "AlreadyExists"},
+      {EACCES, ErrorCode::kForbidden, "Forbidden"},    {EPERM, ErrorCode::kForbidden, "Forbidden"},
+      {EROFS, ErrorCode::kForbidden, "Forbidden"},     {EIO, ErrorCode::kUnavailable, "Unavailable"},
+      {ENOSPC, ErrorCode::kUnavailable, "VolumeFull"}, {EDQUOT, ErrorCode::kUnavailable, "VolumeFull"}};
   for (const auto& row : table) {
     errno = row.number;
     Error e = system_error("write", "/x");
@@ -131,7 +139,8 @@ TEST_F(Files, SystemErrorsSayWhatTheCallerCanDo) {
     EXPECT_EQ(e.reason_or_code(), row.reason);
   }
   errno = ENOSPC;
-  EXPECT_EQ(system_error("write", "/x").text(), "cannot write /x: No space left on device. HINT: free space on the volume or make it larger");
+  EXPECT_EQ(system_error("write", "/x").text(),
+            "cannot write /x: No space left on device. HINT: free space on the volume or make it larger");
 }
 
 TEST_F(Files, DirectoriesAreMadeAndRemovedWithTheirTree) {

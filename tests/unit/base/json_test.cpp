@@ -39,9 +39,13 @@ TEST(CutText, CutsBetweenCharacters) {
     const char* text;
     std::size_t limit;
     const char* cut;
-  } table[] = {{"abc", 3, "abc"},  {"abc", 10, "abc"}, {"abc", 2, "ab"},    {"abc", 0, ""},         {"aä", 3, "aä"},
-               {"aä", 2, "a"},     {"ää", 3, "ä"},     {"日本", 5, "日"},    {"日本", 2, ""},         {"a\xF0\x9F\x98\x80", 4, "a"}};
-  for (const auto& row : table) EXPECT_EQ(cut_text(row.text, row.limit), row.cut) << row.text << " " << row.limit;
+  } table[] = {{"abc", 3, "abc"}, {"abc", 10, "abc"},
+               {"abc", 2, "ab"},  {"abc", 0, ""},
+               {"aä", 3, "aä"},   {"aä", 2, "a"},
+               {"ää", 3, "ä"},    {"日本", 5, "日"},
+               {"日本", 2, ""},   {"a\xF0\x9F\x98\x80", 4, "a"}};
+  for (const auto& row : table)
+    EXPECT_EQ(cut_text(row.text, row.limit), row.cut) << row.text << " " << row.limit;
 }
 
 TEST(CutText, IsStillJson) {
@@ -82,7 +86,8 @@ std::vector<std::string> list;
 INSTANTIATE_TEST_SUITE_P(
     Reading, Fields,
     testing::Values(
-        Field{"All", {{"s", "x"}, {"n", 3}, {"b", true}, {"l", {"p", "q"}}, {"w", "Full"}, {"c", {{"k", 1}}}},
+        Field{"All",
+              {{"s", "x"}, {"n", 3}, {"b", true}, {"l", {"p", "q"}}, {"w", "Full"}, {"c", {{"k", 1}}}},
               [](Reader& r) {
                 r.need("s", &text);
                 EXPECT_TRUE(r.maybe("n", &number));
@@ -109,26 +114,52 @@ INSTANTIATE_TEST_SUITE_P(
               },
               ""},
         Field{"NullIsAbsent", {{"s", nullptr}}, [](Reader& r) { EXPECT_FALSE(r.maybe("s", &text)); }, ""},
-        Field{"Missing", Json::object(), [](Reader& r) { r.need("s", &text); }, "spec.s is missing. HINT: set spec.s"},
-        Field{"MissingObject", Json::object(), [](Reader& r) { (void)r.required("c"); }, "spec.c is missing. HINT: set spec.c"},
-        Field{"NotText", {{"s", 12345}}, [](Reader& r) { r.need("s", &text); }, "spec.s is 12345, not a string. HINT: put it in quotes"},
-        Field{"NotWhole", {{"n", 1.5}}, [](Reader& r) { (void)r.maybe("n", &number); }, "spec.n is 1.5, not a whole number"},
-        Field{"NotTrueOrFalse", {{"b", "yes"}}, [](Reader& r) { (void)r.maybe("b", &flag); }, "spec.b is \"yes\", not true or false"},
-        Field{"NotAList", {{"l", "a"}}, [](Reader& r) { (void)r.maybe("l", &list); }, "spec.l is string, not a list"},
-        Field{"ListOfOthers", {{"l", {"a", 1}}}, [](Reader& r) { (void)r.maybe("l", &list); }, "spec.l holds 1, not a string"},
-        Field{"OtherWord", {{"w", "full"}}, [](Reader& r) { (void)r.word("w", {"Full", "Auto"}, &text); },
+        Field{"Missing", Json::object(), [](Reader& r) { r.need("s", &text); },
+              "spec.s is missing. HINT: set spec.s"},
+        Field{"MissingObject", Json::object(), [](Reader& r) { (void)r.required("c"); },
+              "spec.c is missing. HINT: set spec.c"},
+        Field{"NotText",
+              {{"s", 12345}},
+              [](Reader& r) { r.need("s", &text); },
+              "spec.s is 12345, not a string. HINT: put it in quotes"},
+        Field{"NotWhole",
+              {{"n", 1.5}},
+              [](Reader& r) { (void)r.maybe("n", &number); },
+              "spec.n is 1.5, not a whole number"},
+        Field{"NotTrueOrFalse",
+              {{"b", "yes"}},
+              [](Reader& r) { (void)r.maybe("b", &flag); },
+              "spec.b is \"yes\", not true or false"},
+        Field{"NotAList",
+              {{"l", "a"}},
+              [](Reader& r) { (void)r.maybe("l", &list); },
+              "spec.l is string, not a list"},
+        Field{"ListOfOthers",
+              {{"l", {"a", 1}}},
+              [](Reader& r) { (void)r.maybe("l", &list); },
+              "spec.l holds 1, not a string"},
+        Field{"OtherWord",
+              {{"w", "full"}},
+              [](Reader& r) { (void)r.word("w", {"Full", "Auto"}, &text); },
               "spec.w is full, which is none of Full, Auto"},
-        Field{"Unknown", {{"dryrun", true}}, [](Reader&) {},
-              "spec.dryrun is a field this version does not know. HINT: remove it, or upgrade the operator to the version of the CRDs", "UnknownField"},
+        Field{"Unknown",
+              {{"dryrun", true}},
+              [](Reader&) {},
+              "spec.dryrun is a field this version does not know. HINT: remove it, or upgrade the operator "
+              "to the version of the CRDs",
+              "UnknownField"},
         Field{"Ignored", {{"dryrun", true}}, [](Reader& r) { r.ignore("dryrun"); }, ""},
-        Field{"FirstErrorWins", {{"n", "x"}, {"b", 1}},
+        Field{"FirstErrorWins",
+              {{"n", "x"}, {"b", 1}},
               [](Reader& r) {
                 (void)r.maybe("n", &number);
                 (void)r.maybe("b", &flag);
               },
               "spec.n is \"x\", not a whole number"},
-        Field{"NoObjectAtAll", Json(), [](Reader& r) { r.need("s", &text); }, "spec is missing. HINT: set spec"},
-        Field{"ListForObject", Json::array(), [](Reader& r) { r.need("s", &text); }, "spec is array, not an object"}),
+        Field{"NoObjectAtAll", Json(), [](Reader& r) { r.need("s", &text); },
+              "spec is missing. HINT: set spec"},
+        Field{"ListForObject", Json::array(), [](Reader& r) { r.need("s", &text); },
+              "spec is array, not an object"}),
     [](const auto& param) { return std::string(param.param.name); });
 
 }  // namespace

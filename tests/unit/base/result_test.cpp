@@ -19,9 +19,11 @@ TEST(Errors, SayWhatAndWhatToDo) {
 }
 
 TEST(Errors, OfEveryCodeHaveAName) {
-  const char* names[] = {"Invalid", "NotFound", "AlreadyExists", "Conflict", "Forbidden", "Unauthorized", "Unavailable",
-                         "Timeout", "InDoubt",  "Gone",          "Cancelled", "Corrupt", "Refused",      "Internal"};
-  for (int i = 0; i <= static_cast<int>(ErrorCode::kInternal); ++i) EXPECT_EQ(to_string(static_cast<ErrorCode>(i)), names[i]);
+  const char* names[] = {"Invalid",      "NotFound",    "AlreadyExists", "Conflict", "Forbidden",
+                         "Unauthorized", "Unavailable", "Timeout",       "InDoubt",  "Gone",
+                         "Cancelled",    "Corrupt",     "Refused",       "Internal"};
+  for (int i = 0; i <= static_cast<int>(ErrorCode::kInternal); ++i)
+    EXPECT_EQ(to_string(static_cast<ErrorCode>(i)), names[i]);
 }
 
 Result<int> half(int x) {

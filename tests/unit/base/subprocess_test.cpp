@@ -17,13 +17,20 @@ using std::chrono::steady_clock;
 
 Deadline soon() { return Deadline::after(seconds(20)); }
 Command shell(const std::string& script) { return {{"sh", "-c", script}}; }
-milliseconds since(steady_clock::time_point t) { return std::chrono::duration_cast<milliseconds>(steady_clock::now() - t); }
+milliseconds since(steady_clock::time_point t) {
+  return std::chrono::duration_cast<milliseconds>(steady_clock::now() - t);
+}
 
 TEST(Programs, TellTheirExitCode) {
   struct {
     const char* script;
     int code;
-  } table[] = {{"exit 0", 0}, {"exit 3", 3}, {"exit 127", 127}, {"kill -TERM $$", 128 + SIGTERM}, {"kill -KILL $$", 128 + SIGKILL}, {"kill -SEGV $$", 128 + SIGSEGV}};
+  } table[] = {{"exit 0", 0},
+               {"exit 3", 3},
+               {"exit 127", 127},
+               {"kill -TERM $$", 128 + SIGTERM},
+               {"kill -KILL $$", 128 + SIGKILL},
+               {"kill -SEGV $$", 128 + SIGSEGV}};
   for (const auto& row : table) {
     auto finished = run(shell(row.script), soon());
     ASSERT_TRUE(finished.has_value()) << finished.error().text();
@@ -61,7 +68,10 @@ TEST(Programs, GetOurEnvironmentWithChanges) {
 }
 
 TEST(Programs, KeepOnlyTheEndOfALargeStderr) {
-  auto finished = run(shell("i=0; while [ $i -lt 60000 ]; do echo \"line $i of stderr\"; i=$((i+1)); done >&2; echo last >&2"), soon());
+  auto finished = run(
+      shell(
+          "i=0; while [ $i -lt 60000 ]; do echo \"line $i of stderr\"; i=$((i+1)); done >&2; echo last >&2"),
+      soon());
   ASSERT_TRUE(finished.has_value());
   EXPECT_LE(finished->err.size(), 128U << 10U);
   EXPECT_GE(finished->err.size(), 60U << 10U);
@@ -81,7 +91,9 @@ TEST(Programs, StreamTheirOutput) {
 
 TEST(Programs, EndWhenTheReceiverFails) {
   auto start = steady_clock::now();
-  auto finished = run(shell("exec cat /dev/zero"), soon(), [](std::string_view) -> Result<> { return fail(ErrorCode::kUnavailable, "the volume is full"); });
+  auto finished = run(shell("exec cat /dev/zero"), soon(), [](std::string_view) -> Result<> {
+    return fail(ErrorCode::kUnavailable, "the volume is full");
+  });
   ASSERT_FALSE(finished.has_value());
   EXPECT_EQ(finished.error().message, "the volume is full");
   EXPECT_LT(since(start), seconds(4));
@@ -115,7 +127,9 @@ TEST(Programs, ThatCloseTheirOutputStillHaveADeadline) {
 
 TEST(Children, StayAndAreSignalled) {
   test::TemporaryDirectory directory;
-  auto child = Child::start(shell("echo started; echo trouble >&2; trap 'exit 7' TERM; while :; do sleep 0.05; done"), directory / "log");
+  auto child =
+      Child::start(shell("echo started; echo trouble >&2; trap 'exit 7' TERM; while :; do sleep 0.05; done"),
+                   directory / "log");
   ASSERT_TRUE(child.has_value()) << child.error().text();
   EXPECT_TRUE(child->running());
   auto not_yet = child->wait(Deadline::after(milliseconds(200)));

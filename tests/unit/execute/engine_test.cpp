@@ -1,4 +1,5 @@
-// The engine: order, resume after a kill anywhere, roll-back in reverse, the point of no return, and approval.
+// The engine: order, resume after a kill anywhere, roll-back in reverse, the point of no return, and
+// approval.
 #include "execute/engine.hpp"
 
 #include <algorithm>
@@ -23,7 +24,9 @@ using ::testing::Not;
 using End = Scripted::End;
 using Strings = std::vector<std::string>;
 
-std::string condition(const Scripted& s, const char* type) { return api::condition_status(base::at(s.status(), {"conditions"}), type); }
+std::string condition(const Scripted& s, const char* type) {
+  return api::condition_status(base::at(s.status(), {"conditions"}), type);
+}
 
 TEST(Engine, TakesTheStepsInOrderAndEndsCompleted) {
   Scripted s;
@@ -81,7 +84,8 @@ TEST(Engine, WritesTheIntentBeforeTheAct) {
     if (!*again) break;
   }
   EXPECT_EQ(s.phase(), "Completed");
-  for (const char* name : {"hold", "stop", "recover", "start"}) EXPECT_EQ(named[name], std::string(name) + "/Intent/Running");
+  for (const char* name : {"hold", "stop", "recover", "start"})
+    EXPECT_EQ(named[name], std::string(name) + "/Intent/Running");
 }
 
 TEST(Engine, TestsTheResourceVersionAtEveryWriteOfTheStatus) {
@@ -213,49 +217,58 @@ TEST_P(KilledAnywhere, EndsTheSameAfterTwoKills) {
 
 INSTANTIATE_TEST_SUITE_P(
     Scenarios, KilledAnywhere,
-    testing::Values(Scenario{"Success", [](Scripted&) {}, "Completed", {"hold", "stop", "recover", "start", "record"}},
-                    Scenario{"WaitingSteps",
-                             [](Scripted& s) {
-                               for (auto& step : s.script) step.looks = 2;
-                             },
-                             "Completed",
-                             {"hold", "stop", "recover", "start", "record"}},
-                    Scenario{"FailureOfTheFirstStep", [](Scripted& s) { s.script[0].end = End::kFail; }, "Failed", {"hold", "undo hold", "record"}},
-                    Scenario{"FailureInTheMiddle", [](Scripted& s) { s.script[2].end = End::kFail; }, "Failed",
-                             {"hold", "stop", "recover", "undo recover", "undo stop", "undo hold", "record"}},
-                    Scenario{"FailureOfTheLastStep", [](Scripted& s) { s.script[3].end = End::kFail; }, "Failed",
-                             {"hold", "stop", "recover", "start", "undo start", "undo recover", "undo stop", "undo hold", "record"}},
-                    Scenario{"BlockedThenMended",
-                             [](Scripted& s) {
-                               s.script[1].end = End::kBlock;
-                               s.script[1].failures = 3;
-                             },
-                             "Completed",
-                             {"hold", "stop", "recover", "start", "record"}},
-                    Scenario{"StuckOnTheWayBack",
-                             [](Scripted& s) {
-                               s.script[2].end = End::kFail;
-                               s.script[1].stuck_reverts = 3;
-                             },
-                             "Failed",
-                             {"hold", "stop", "recover", "undo recover", "undo stop", "undo hold", "record"}},
-                    Scenario{"FailureAfterThePointOfNoReturn",
-                             [](Scripted& s) {
-                               s.script[2].no_return = true;
-                               s.script[3].end = End::kFail;
-                               s.script[3].failures = 3;
-                             },
-                             "Completed",
-                             {"hold", "stop", "recover", "start", "record"}},
-                    Scenario{"LostReplies",
-                             [](Scripted& s) {
-                               for (auto& step : s.script) {
-                                 step.end = End::kUnavailable;
-                                 step.failures = 2;
-                               }
-                             },
-                             "Completed",
-                             {"hold", "stop", "recover", "start", "record"}}),
+    testing::Values(
+        Scenario{"Success", [](Scripted&) {}, "Completed", {"hold", "stop", "recover", "start", "record"}},
+        Scenario{"WaitingSteps",
+                 [](Scripted& s) {
+                   for (auto& step : s.script) step.looks = 2;
+                 },
+                 "Completed",
+                 {"hold", "stop", "recover", "start", "record"}},
+        Scenario{"FailureOfTheFirstStep",
+                 [](Scripted& s) { s.script[0].end = End::kFail; },
+                 "Failed",
+                 {"hold", "undo hold", "record"}},
+        Scenario{"FailureInTheMiddle",
+                 [](Scripted& s) { s.script[2].end = End::kFail; },
+                 "Failed",
+                 {"hold", "stop", "recover", "undo recover", "undo stop", "undo hold", "record"}},
+        Scenario{"FailureOfTheLastStep",
+                 [](Scripted& s) { s.script[3].end = End::kFail; },
+                 "Failed",
+                 {"hold", "stop", "recover", "start", "undo start", "undo recover", "undo stop", "undo hold",
+                  "record"}},
+        Scenario{"BlockedThenMended",
+                 [](Scripted& s) {
+                   s.script[1].end = End::kBlock;
+                   s.script[1].failures = 3;
+                 },
+                 "Completed",
+                 {"hold", "stop", "recover", "start", "record"}},
+        Scenario{"StuckOnTheWayBack",
+                 [](Scripted& s) {
+                   s.script[2].end = End::kFail;
+                   s.script[1].stuck_reverts = 3;
+                 },
+                 "Failed",
+                 {"hold", "stop", "recover", "undo recover", "undo stop", "undo hold", "record"}},
+        Scenario{"FailureAfterThePointOfNoReturn",
+                 [](Scripted& s) {
+                   s.script[2].no_return = true;
+                   s.script[3].end = End::kFail;
+                   s.script[3].failures = 3;
+                 },
+                 "Completed",
+                 {"hold", "stop", "recover", "start", "record"}},
+        Scenario{"LostReplies",
+                 [](Scripted& s) {
+                   for (auto& step : s.script) {
+                     step.end = End::kUnavailable;
+                     step.failures = 2;
+                   }
+                 },
+                 "Completed",
+                 {"hold", "stop", "recover", "start", "record"}}),
     [](const auto& param) { return std::string(param.param.name); });
 
 TEST(RollBack, GoesInReverseAndSaysWhy) {
@@ -267,11 +280,12 @@ TEST(RollBack, GoesInReverseAndSaysWhy) {
   EXPECT_EQ(s.message(), "recover is broken. HINT: mend it. Everything is as it was before");
   EXPECT_EQ(s.text({"safePoint"}), "everything is as it was before the action");
   EXPECT_THAT(s.up, ElementsAre("record"));
-  EXPECT_THAT(s.log(), ElementsAre("hold: ok", "stop: ok", "recover: failed: recover is broken", "undo recover: put back", "undo stop: put back",
-                                   "undo hold: put back"));
+  EXPECT_THAT(s.log(), ElementsAre("hold: ok", "stop: ok", "recover: failed: recover is broken",
+                                   "undo recover: put back", "undo stop: put back", "undo hold: put back"));
   EXPECT_EQ(condition(s, "Stalled"), "True");
   EXPECT_EQ(condition(s, "Finished"), "True");
-  EXPECT_THAT(s.events, Contains("Warning Broken: putting everything back, because recover is broken. HINT: mend it"));
+  EXPECT_THAT(s.events,
+              Contains("Warning Broken: putting everything back, because recover is broken. HINT: mend it"));
 }
 
 TEST(RollBack, SkipsStepsThatLeftNothing) {
@@ -419,7 +433,8 @@ TEST(Approval, IsAskedForWithTheCommandToGiveIt) {
   s.drive(3);
   EXPECT_EQ(s.phase(), "AwaitingApproval");
   EXPECT_EQ(s.message(),
-            "the plan is ready and waits for approval. HINT: read status.plan, then: kubectl patch postgresrestores before -n tfrs --type=merge -p "
+            "the plan is ready and waits for approval. HINT: read status.plan, then: kubectl patch "
+            "postgresrestores before -n tfrs --type=merge -p "
             "'{\"spec\":{\"approvedPlan\":\"" +
                 s.digest() + "\"}}'");
   EXPECT_EQ(s.digest().size(), 16U);
@@ -466,7 +481,8 @@ TEST(Approval, IsVoidOnceTheWorldIsAnother) {
   EXPECT_EQ(s.text({"reason"}), "OtherPlanApproved");
   EXPECT_NE(s.digest(), old);
   EXPECT_EQ(base::number_at(s.status(), {"operation", "attempt"}), 2);
-  EXPECT_EQ(base::number_at(s.status(), {"plan", "facts", "attempt"}), 2) << "planned again by a Job of another name";
+  EXPECT_EQ(base::number_at(s.status(), {"plan", "facts", "attempt"}), 2)
+      << "planned again by a Job of another name";
   EXPECT_THAT(s.acts, IsEmpty());
   s.approved = s.digest();
   s.drive();
@@ -509,8 +525,8 @@ TEST(Approval, IsNeverLostOrInventedByAKill) {
   }
 }
 
-// An operator that does not understand the object (an older one after a roll-back of its chart) marks it Blocked. The
-// one that understands it again must not take that for an approval.
+// An operator that does not understand the object (an older one after a roll-back of its chart) marks it
+// Blocked. The one that understands it again must not take that for an approval.
 TEST(Approval, IsStillNeededAfterSomebodyMarkedItBlocked) {
   Scripted s;
   s.approval_required = true;
@@ -521,7 +537,9 @@ TEST(Approval, IsStillNeededAfterSomebodyMarkedItBlocked) {
   s.api.merge(kube::kinds::kRestore, "before", {{"status", status}});
   s.drive(3);
   EXPECT_EQ(s.phase(), "AwaitingApproval");
-  EXPECT_THAT(s.message(), HasSubstr("the plan is ready and waits for approval. HINT: read status.plan, then: kubectl patch"));
+  EXPECT_THAT(
+      s.message(),
+      HasSubstr("the plan is ready and waits for approval. HINT: read status.plan, then: kubectl patch"));
   EXPECT_THAT(s.acts, IsEmpty());
   s.approved = s.digest();
   s.drive();
@@ -543,13 +561,15 @@ TEST(Plan, AloneTouchesNothing) {
 
 TEST(Plan, ThatIsRefusedFailsWithNothingTouched) {
   Scripted s;
-  s.plan_result = StepResult::failed(base::refused("TargetInFuture", "targetTime lies in the future", "leave it out"));
+  s.plan_result =
+      StepResult::failed(base::refused("TargetInFuture", "targetTime lies in the future", "leave it out"));
   s.drive();
   EXPECT_EQ(s.phase(), "Failed");
   EXPECT_EQ(s.text({"reason"}), "TargetInFuture");
   EXPECT_EQ(s.message(), "targetTime lies in the future. HINT: leave it out");
   EXPECT_EQ(s.text({"safePoint"}), "nothing was touched");
-  EXPECT_THAT(s.events, Contains("Warning TargetInFuture: targetTime lies in the future. HINT: leave it out"));
+  EXPECT_THAT(s.events,
+              Contains("Warning TargetInFuture: targetTime lies in the future. HINT: leave it out"));
 }
 
 TEST(Plan, ThatIsHeldIsBlockedAndGoesOnByItself) {
@@ -558,7 +578,9 @@ TEST(Plan, ThatIsHeldIsBlockedAndGoesOnByItself) {
   s.drive(3);
   EXPECT_EQ(s.phase(), "Blocked");
   EXPECT_EQ(s.message(), "no way. HINT: add it");
-  EXPECT_EQ(std::count_if(s.events.begin(), s.events.end(), [](const std::string& e) { return e.rfind("Warning", 0) == 0; }), 1);
+  EXPECT_EQ(std::count_if(s.events.begin(), s.events.end(),
+                          [](const std::string& e) { return e.rfind("Warning", 0) == 0; }),
+            1);
   s.plan_result = StepResult::done();
   s.drive();
   EXPECT_EQ(s.phase(), "Completed");
@@ -571,11 +593,14 @@ TEST(ActOnce, DoneBeforeIsCompletedAndTriedBeforeIsFailed) {
     const char* reason;
     const char* message;
   } table[] = {
-      {R"({"alreadyDone": true, "ledger": {"plannedAt": "x", "outcome": {"time": "2026-11-20T15:00:00Z", "summary": {"reached": "0/3"}}}})", "Completed", "AlreadyDone",
-       "PostgresRestore before with this spec has been done in this repository before (2026-11-20T15:00:00Z); nothing was started. HINT: an action "
+      {R"({"alreadyDone": true, "ledger": {"plannedAt": "x", "outcome": {"time": "2026-11-20T15:00:00Z", "summary": {"reached": "0/3"}}}})",
+       "Completed", "AlreadyDone",
+       "PostgresRestore before with this spec has been done in this repository before "
+       "(2026-11-20T15:00:00Z); nothing was started. HINT: an action "
        "happens once; to do it again, give the object another name"},
       {R"({"alreadyTried": true, "ledger": {"plannedAt": "2026-11-20T14:00:00Z"}})", "Failed", "AlreadyTried",
-       "PostgresRestore before with this spec has been tried in this repository before (2026-11-20T14:00:00Z); nothing was started. HINT: an action happens once; to do it "
+       "PostgresRestore before with this spec has been tried in this repository before "
+       "(2026-11-20T14:00:00Z); nothing was started. HINT: an action happens once; to do it "
        "again, give the object another name"},
   };
   for (const auto& row : table) {
@@ -583,7 +608,8 @@ TEST(ActOnce, DoneBeforeIsCompletedAndTriedBeforeIsFailed) {
     Action a = s.load();
     auto before = already(a, Json::parse(row.result));
     ASSERT_TRUE(before.has_value());
-    EXPECT_EQ(a.status.extra.contains("reached"), before->error.reason == "AlreadyDone") << "what the first one did";
+    EXPECT_EQ(a.status.extra.contains("reached"), before->error.reason == "AlreadyDone")
+        << "what the first one did";
     s.plan_result = *before;
     s.drive();
     EXPECT_EQ(s.phase(), row.phase);
@@ -602,9 +628,11 @@ TEST(Record, ThatFailsDoesNotHideTheEnd) {
     End end;
     const char* phase;
     const char* message;
-  } table[] = {{End::kDone, "Completed", "all is well (the transcript is not in the archive: no pod. HINT: raise the quota)"},
+  } table[] = {{End::kDone, "Completed",
+                "all is well (the transcript is not in the archive: no pod. HINT: raise the quota)"},
                {End::kFail, "Failed",
-                "recover is broken. HINT: mend it. Everything is as it was before (the transcript is not in the archive: no pod. HINT: raise the quota)"}};
+                "recover is broken. HINT: mend it. Everything is as it was before (the transcript is not in "
+                "the archive: no pod. HINT: raise the quota)"}};
   for (const auto& row : table) {
     for (bool blocked : {false, true}) {
       Scripted s;
@@ -647,7 +675,9 @@ TEST(NewerOperation, IsLeftAlone) {
   }
   EXPECT_EQ(s.phase(), "Blocked");
   EXPECT_EQ(s.text({"reason"}), "NewerOperation");
-  EXPECT_EQ(s.message(), "a newer operator began this (operation format 2); this one knows format 1. HINT: upgrade the operator");
+  EXPECT_EQ(s.message(),
+            "a newer operator began this (operation format 2); this one knows format 1. HINT: upgrade the "
+            "operator");
   EXPECT_EQ(s.acts, acts);
   EXPECT_EQ(base::number_at(s.status(), {"operation", "format"}), 2);
   EXPECT_EQ(s.text({"operation", "step"}), "stop");
@@ -668,7 +698,8 @@ TEST(Conflicts, OnSavingGoUpAsErrors) {
   EXPECT_EQ(s.phase(), "Completed");
 }
 
-// Two operators at once (a lease that was lost in a long pause): each act once, and one of them learns of the other.
+// Two operators at once (a lease that was lost in a long pause): each act once, and one of them learns of the
+// other.
 TEST(Conflicts, OfTwoOperatorsEndInOneAction) {
   Scripted s;
   ASSERT_TRUE(s.once().has_value());
@@ -691,7 +722,9 @@ TEST(Unavailable, ApiServersAreOutlived) {
       int writes = 0;
       s.faults = [&, moment](const FakeApi::Call& call, FakeApi::Moment now) -> std::optional<base::Error> {
         if (!call.is_write() || now != moment || writes++ != at) return std::nullopt;
-        return base::error(moment == FakeApi::Moment::kBefore ? base::ErrorCode::kUnavailable : base::ErrorCode::kInDoubt, "the reply was lost");
+        return base::error(
+            moment == FakeApi::Moment::kBefore ? base::ErrorCode::kUnavailable : base::ErrorCode::kInDoubt,
+            "the reply was lost");
       };
       s.drive();
       EXPECT_EQ(s.phase(), "Completed") << at;
@@ -705,12 +738,16 @@ TEST(StepResults, OfErrorsSayWhatARetryCanDo) {
   struct {
     base::ErrorCode code;
     Kind kind;
-  } table[] = {{base::ErrorCode::kUnavailable, Kind::kWaiting}, {base::ErrorCode::kTimeout, Kind::kWaiting}, {base::ErrorCode::kConflict, Kind::kWaiting},
-               {base::ErrorCode::kInDoubt, Kind::kWaiting},     {base::ErrorCode::kGone, Kind::kWaiting},    {base::ErrorCode::kCancelled, Kind::kWaiting},
-               {base::ErrorCode::kForbidden, Kind::kBlocked},   {base::ErrorCode::kUnauthorized, Kind::kBlocked}, {base::ErrorCode::kInvalid, Kind::kFailed},
-               {base::ErrorCode::kNotFound, Kind::kFailed},     {base::ErrorCode::kRefused, Kind::kFailed},  {base::ErrorCode::kCorrupt, Kind::kFailed},
-               {base::ErrorCode::kInternal, Kind::kFailed}};
-  for (const auto& row : table) EXPECT_EQ(StepResult::of(base::error(row.code, "m")).kind, row.kind) << base::to_string(row.code);
+  } table[] = {
+      {base::ErrorCode::kUnavailable, Kind::kWaiting}, {base::ErrorCode::kTimeout, Kind::kWaiting},
+      {base::ErrorCode::kConflict, Kind::kWaiting},    {base::ErrorCode::kInDoubt, Kind::kWaiting},
+      {base::ErrorCode::kGone, Kind::kWaiting},        {base::ErrorCode::kCancelled, Kind::kWaiting},
+      {base::ErrorCode::kForbidden, Kind::kBlocked},   {base::ErrorCode::kUnauthorized, Kind::kBlocked},
+      {base::ErrorCode::kInvalid, Kind::kFailed},      {base::ErrorCode::kNotFound, Kind::kFailed},
+      {base::ErrorCode::kRefused, Kind::kFailed},      {base::ErrorCode::kCorrupt, Kind::kFailed},
+      {base::ErrorCode::kInternal, Kind::kFailed}};
+  for (const auto& row : table)
+    EXPECT_EQ(StepResult::of(base::error(row.code, "m")).kind, row.kind) << base::to_string(row.code);
 }
 
 }  // namespace

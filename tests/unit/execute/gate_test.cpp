@@ -20,23 +20,35 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using Kind = StepResult::Kind;
 
-void policy(FakeApi& api, const std::string& name, const Json& spec) { api.put(k::kNetworkPolicy, {{"metadata", {{"name", name}}}, {"spec", spec}}); }
+void policy(FakeApi& api, const std::string& name, const Json& spec) {
+  api.put(k::kNetworkPolicy, {{"metadata", {{"name", name}}}, {"spec", spec}});
+}
 
-void default_deny(FakeApi& api) { policy(api, "deny", {{"podSelector", Json::object()}, {"policyTypes", {"Ingress", "Egress"}}}); }
+void default_deny(FakeApi& api) {
+  policy(api, "deny", {{"podSelector", Json::object()}, {"policyTypes", {"Ingress", "Egress"}}});
+}
 
 // As an application's owner writes them: egress of these, ingress of that member.
 void allow(FakeApi& api, const std::string& name, const Json& from, const Json& to) {
   auto peers = [](const Json& labels) { return Json::array({{{"podSelector", {{"matchLabels", labels}}}}}); };
-  policy(api, name + "-out", {{"podSelector", {{"matchLabels", from}}}, {"policyTypes", {"Egress"}}, {"egress", Json::array({{{"to", peers(to)}}})}});
-  policy(api, name + "-in", {{"podSelector", {{"matchLabels", to}}}, {"policyTypes", {"Ingress"}}, {"ingress", Json::array({{{"from", peers(from)}}})}});
+  policy(api, name + "-out",
+         {{"podSelector", {{"matchLabels", from}}},
+          {"policyTypes", {"Egress"}},
+          {"egress", Json::array({{{"to", peers(to)}}})}});
+  policy(api, name + "-in",
+         {{"podSelector", {{"matchLabels", to}}},
+          {"policyTypes", {"Ingress"}},
+          {"ingress", Json::array({{{"from", peers(from)}}})}});
 }
 
-const Json kPrimary = {{"name", "postgresql"}}, kStandby = {{"name", "postgresql-standby"}}, kApp = {{"name", "tfrs"}};
+const Json kPrimary = {{"name", "postgresql"}}, kStandby = {{"name", "postgresql-standby"}},
+           kApp = {{"name", "tfrs"}};
 
 TEST(NetworkGate, IsOpenWithoutPolicies) {
   Bench b;
   plan::SceneView s = b.scene();
-  EXPECT_FALSE(network_gate(b.world, "the operator", "pgrunbook-operator", b.world.own_labels, s.members[0]).has_value());
+  EXPECT_FALSE(network_gate(b.world, "the operator", "pgrunbook-operator", b.world.own_labels, s.members[0])
+                   .has_value());
 }
 
 TEST(NetworkGate, BlocksWithTheYamlToAddAndOpensOnceItIsAdded) {
@@ -47,14 +59,20 @@ TEST(NetworkGate, BlocksWithTheYamlToAddAndOpensOnceItIsAdded) {
   ASSERT_TRUE(gate.has_value());
   EXPECT_EQ(gate->kind, Kind::kBlocked);
   EXPECT_EQ(gate->error.reason, "NetworkPolicyMissing");
-  EXPECT_EQ(gate->error.message, "no NetworkPolicy lets the operator (egress and ingress is denied) reach member postgresql-standby on port 5432");
+  EXPECT_EQ(gate->error.message,
+            "no NetworkPolicy lets the operator (egress and ingress is denied) reach member "
+            "postgresql-standby on port 5432");
   const std::string lead = "add this with kubectl apply, and it goes on by itself:\n";
   ASSERT_EQ(gate->error.hint.rfind(lead, 0), 0U);
   std::string yaml = gate->error.hint.substr(lead.size());
-  EXPECT_EQ(yaml.rfind("apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: pgrunbook-operator-egress}\n", 0), 0U);
+  EXPECT_EQ(yaml.rfind("apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: "
+                       "pgrunbook-operator-egress}\n",
+                       0),
+            0U);
   EXPECT_EQ(YAML::LoadAll(yaml).size(), 2U);
   allow(b.api, "operator", b.world.own_labels, kStandby);
-  EXPECT_FALSE(network_gate(b.world, "the operator", "pgrunbook-operator", b.world.own_labels, s.members[1]).has_value());
+  EXPECT_FALSE(network_gate(b.world, "the operator", "pgrunbook-operator", b.world.own_labels, s.members[1])
+                   .has_value());
 }
 
 TEST(NetworkGate, NamesTheSideThatDenies) {
@@ -67,14 +85,17 @@ TEST(NetworkGate, NamesTheSideThatDenies) {
     policy(b.api, "deny", {{"podSelector", Json::object()}, {"policyTypes", {row.type}}});
     auto gate = network_gate(b.world, "pods of our Jobs", "jobs", b.world.own_labels, b.scene().members[0]);
     ASSERT_TRUE(gate.has_value());
-    EXPECT_EQ(gate->error.message, std::string("no NetworkPolicy lets pods of our Jobs (") + row.side + " is denied) reach member postgresql on port 5432");
+    EXPECT_EQ(gate->error.message, std::string("no NetworkPolicy lets pods of our Jobs (") + row.side +
+                                       " is denied) reach member postgresql on port 5432");
   }
 }
 
 TEST(NetworkGate, ThatCannotBeReadIsWaitedFor) {
   Bench b;
   plan::SceneView s = b.scene();
-  b.api.fault = [](const FakeApi::Call&, FakeApi::Moment) { return std::optional(base::error(base::ErrorCode::kUnavailable, "no answer")); };
+  b.api.fault = [](const FakeApi::Call&, FakeApi::Moment) {
+    return std::optional(base::error(base::ErrorCode::kUnavailable, "no answer"));
+  };
   auto gate = network_gate(b.world, "x", "x", b.world.own_labels, s.members[0]);
   ASSERT_TRUE(gate.has_value());
   EXPECT_EQ(gate->kind, Kind::kWaiting);
@@ -90,7 +111,8 @@ TEST(ClientsFollow, WhoReachesThePrimaryMustReachTheCandidate) {
   ASSERT_TRUE(gate.has_value());
   EXPECT_EQ(gate->kind, Kind::kBlocked);
   EXPECT_EQ(gate->error.message,
-            "no NetworkPolicy lets clients labelled {\"name\":\"tfrs\"} (egress and ingress is denied) reach member postgresql-standby on port 5432");
+            "no NetworkPolicy lets clients labelled {\"name\":\"tfrs\"} (egress and ingress is denied) reach "
+            "member postgresql-standby on port 5432");
   allow(b.api, "app-standby", kApp, kStandby);
   EXPECT_FALSE(clients_follow_gate(b.world, s, s.members[0], s.members[1]).has_value());
 }
@@ -126,7 +148,9 @@ TEST(ClientsFollow, IngressOfTheCandidateAloneIsNamed) {
   plan::SceneView s = b.scene();
   auto gate = clients_follow_gate(b.world, s, s.members[0], s.members[1]);
   ASSERT_TRUE(gate.has_value());
-  EXPECT_EQ(gate->error.message, "no NetworkPolicy lets application tfrs (ingress is denied) reach member postgresql-standby on port 5432");
+  EXPECT_EQ(gate->error.message,
+            "no NetworkPolicy lets application tfrs (ingress is denied) reach member postgresql-standby on "
+            "port 5432");
 }
 
 class Volumes : public testing::Test {
@@ -134,9 +158,13 @@ class Volumes : public testing::Test {
   Bench b;
   std::string uid = "0badcafe-1111";
   std::string lease = "pgrunbook-0badcafe";
-  [[nodiscard]] std::string holder() { return text_at(b.api.peek(k::kLease, lease), {"spec", "holderIdentity"}); }
+  [[nodiscard]] std::string holder() {
+    return text_at(b.api.peek(k::kLease, lease), {"spec", "holderIdentity"});
+  }
   StepResult hold() { return hold_volumes(b.a, {uid}); }
-  void held_by(const std::string& who) { b.api.put(k::kLease, {{"metadata", {{"name", lease}}}, {"spec", {{"holderIdentity", who}}}}); }
+  void held_by(const std::string& who) {
+    b.api.put(k::kLease, {{"metadata", {{"name", lease}}}, {"spec", {{"holderIdentity", who}}}});
+  }
 };
 
 TEST_F(Volumes, ThatAreFreeAreTaken) {
@@ -144,17 +172,21 @@ TEST_F(Volumes, ThatAreFreeAreTaken) {
   EXPECT_EQ(holder(), Bench::kUid);
   EXPECT_EQ(hold().kind, Kind::kDone) << "again, after a kill";
   EXPECT_EQ(b.api.writes().size(), 1U);
-  EXPECT_FALSE(b.api.peek(k::kLease, lease)["metadata"].contains("ownerReferences")) << "a foreground delete of the action must not take it";
+  EXPECT_FALSE(b.api.peek(k::kLease, lease)["metadata"].contains("ownerReferences"))
+      << "a foreground delete of the action must not take it";
 }
 
 TEST_F(Volumes, OfAnUnfinishedActionAreWaitedFor) {
   for (const char* phase : {"", "Planning", "Running", "Blocked", "RollingBack", "AwaitingApproval"}) {
-    b.api.put(k::kRestore, {{"metadata", {{"name", "other"}, {"uid", "other-uid"}}}, {"status", {{"phase", phase}}}});
+    b.api.put(k::kRestore,
+              {{"metadata", {{"name", "other"}, {"uid", "other-uid"}}}, {"status", {{"phase", phase}}}});
     held_by("other-uid");
     b.api.forget_calls();
     StepResult r = hold();
     EXPECT_EQ(r.kind, Kind::kWaiting) << phase;
-    EXPECT_EQ(r.message, "another action (uid other-uid) works on the same volume; it comes first (Lease pgrunbook-0badcafe)");
+    EXPECT_EQ(
+        r.message,
+        "another action (uid other-uid) works on the same volume; it comes first (Lease pgrunbook-0badcafe)");
     EXPECT_EQ(holder(), "other-uid");
     EXPECT_THAT(b.api.write_texts(), IsEmpty());
   }
@@ -162,7 +194,8 @@ TEST_F(Volumes, OfAnUnfinishedActionAreWaitedFor) {
 
 TEST_F(Volumes, OfAFinishedOrVanishedActionAreTakenOver) {
   for (const char* phase : {"Completed", "Failed", "Cancelled"}) {
-    b.api.put(k::kBackup, {{"metadata", {{"name", "other"}, {"uid", "other-uid"}}}, {"status", {{"phase", phase}}}});
+    b.api.put(k::kBackup,
+              {{"metadata", {{"name", "other"}, {"uid", "other-uid"}}}, {"status", {{"phase", phase}}}});
     held_by("other-uid");
     EXPECT_EQ(hold().kind, Kind::kDone) << phase;
     EXPECT_EQ(holder(), Bench::kUid);
@@ -187,7 +220,8 @@ TEST_F(Volumes, AreTakenByOneOfTwo) {
     if (c.verb == "create" && moment == FakeApi::Moment::kBefore) held_by("other-uid");
     return std::nullopt;
   };
-  b.api.put(k::kRestore, {{"metadata", {{"name", "other"}, {"uid", "other-uid"}}}, {"status", {{"phase", "Running"}}}});
+  b.api.put(k::kRestore,
+            {{"metadata", {{"name", "other"}, {"uid", "other-uid"}}}, {"status", {{"phase", "Running"}}}});
   EXPECT_EQ(hold().message, "taking Lease pgrunbook-0badcafe");
   EXPECT_EQ(holder(), "other-uid");
   EXPECT_THAT(hold().message, HasSubstr("it comes first"));
@@ -203,7 +237,9 @@ TEST_F(Volumes, AreTakenByOneOfTwo) {
 
 TEST_F(Volumes, WhoseReplyIsLostAreOursAtTheNextLook) {
   b.api.fault = [](const FakeApi::Call& c, FakeApi::Moment moment) {
-    return c.verb == "create" && moment == FakeApi::Moment::kAfter ? std::optional(base::error(base::ErrorCode::kInDoubt, "the reply was lost")) : std::nullopt;
+    return c.verb == "create" && moment == FakeApi::Moment::kAfter
+               ? std::optional(base::error(base::ErrorCode::kInDoubt, "the reply was lost"))
+               : std::nullopt;
   };
   EXPECT_EQ(hold().kind, Kind::kWaiting);
   EXPECT_EQ(hold().kind, Kind::kDone);
@@ -212,7 +248,8 @@ TEST_F(Volumes, WhoseReplyIsLostAreOursAtTheNextLook) {
 TEST_F(Volumes, AreNotTakenWhereTheHolderCannotBeLookedUp) {
   held_by("other-uid");
   b.api.fault = [](const FakeApi::Call& c, FakeApi::Moment) {
-    return c.verb == "list" ? std::optional(base::error(base::ErrorCode::kUnavailable, "no answer")) : std::nullopt;
+    return c.verb == "list" ? std::optional(base::error(base::ErrorCode::kUnavailable, "no answer"))
+                            : std::nullopt;
   };
   EXPECT_EQ(hold().kind, Kind::kWaiting);
   EXPECT_EQ(holder(), "other-uid");
@@ -232,10 +269,13 @@ class Recording : public testing::Test {
  protected:
   Bench b;
   Recording() {
-    b.a.status.operation.log = Json::array({{{"step", "hold"}, {"text", "hold it"}, {"startTime", "t"}, {"endTime", "t"}, {"outcome", "ok"}}});
+    b.a.status.operation.log = Json::array(
+        {{{"step", "hold"}, {"text", "hold it"}, {"startTime", "t"}, {"endTime", "t"}, {"outcome", "ok"}}});
     b.a.status.extra = {{"from", "postgresql"}};
   }
-  [[nodiscard]] std::string text() { return text_at(b.api.peek(k::kConfigMap, "pgf-switch-transcript"), {"data", "transcript.md"}); }
+  [[nodiscard]] std::string text() {
+    return text_at(b.api.peek(k::kConfigMap, "pgf-switch-transcript"), {"data", "transcript.md"});
+  }
   [[nodiscard]] api::Order order() {
     Json job = b.api.peek(k::kJob, "pgf-12345678-record-1");
     Json env = base::at(job, {"spec", "template", "spec"})["containers"][0]["env"][0];
@@ -245,7 +285,8 @@ class Recording : public testing::Test {
 
 TEST_F(Recording, LeavesTheTranscriptInTheNamespaceAndAJobToArchiveIt) {
   EXPECT_EQ(record_action(b.a).message, "starting Job pgf-12345678-record-1");
-  EXPECT_THAT(b.api.write_texts(), ElementsAre("create ConfigMap/pgf-switch-transcript", "create Job/pgf-12345678-record-1"));
+  EXPECT_THAT(b.api.write_texts(),
+              ElementsAre("create ConfigMap/pgf-switch-transcript", "create Job/pgf-12345678-record-1"));
   EXPECT_THAT(text(), HasSubstr("# Failover switch: Completed\n"));
   EXPECT_THAT(text(), HasSubstr("| hold | t | t | hold it | ok |\n"));
   EXPECT_EQ(b.a.status.extra["transcript"], "pgf-switch-transcript");

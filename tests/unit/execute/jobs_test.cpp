@@ -35,23 +35,36 @@ class Jobs : public testing::Test {
   }
   StepResult look() { return run_job(b.a, scene, call); }
   void job_is(int seconds_old, const Json& conditions = Json(), const std::string& name = kName) {
-    Json job = {{"metadata", {{"name", name}, {"creationTimestamp", ago(seconds_old)}}}, {"status", Json::object()}};
+    Json job = {{"metadata", {{"name", name}, {"creationTimestamp", ago(seconds_old)}}},
+                {"status", Json::object()}};
     if (!conditions.is_null()) job["status"]["conditions"] = conditions;
     b.api.put(k::kJob, job);
   }
   void pod_is(const Json& status, int seconds_old = 1, const std::string& job = kName) {
-    b.api.put(k::kPod, {{"metadata", {{"name", job + "-x"}, {"labels", {{"job-name", job}}}, {"creationTimestamp", ago(seconds_old)}}}, {"status", status}});
+    b.api.put(
+        k::kPod,
+        {{"metadata",
+          {{"name", job + "-x"}, {"labels", {{"job-name", job}}}, {"creationTimestamp", ago(seconds_old)}}},
+         {"status", status}});
   }
-  static Json work(const Json& state) { return {{"phase", "Running"}, {"containerStatuses", {{{"name", "work"}, {"state", state}}}}}; }
+  static Json work(const Json& state) {
+    return {{"phase", "Running"}, {"containerStatuses", {{{"name", "work"}, {"state", state}}}}};
+  }
   static Json ended(const std::string& message, int code = 0, const char* reason = "Completed") {
     return work({{"terminated", {{"exitCode", code}, {"reason", reason}, {"message", message}}}});
   }
   static std::string answer(api::Outcome outcome) {
-    return api::to_json(api::Answer{outcome, "Why", "what happened", "what to do", {{"state", "shut down"}}}).dump();
+    return api::to_json(api::Answer{outcome, "Why", "what happened", "what to do", {{"state", "shut down"}}})
+        .dump();
   }
-  void event(const std::string& about, const std::string& when, const std::string& type, const std::string& message) {
-    b.api.put(k::kEvent, {{"metadata", {{"name", about + when + message.substr(0, 3)}}}, {"involvedObject", {{"name", about}}}, {"type", type},
-                          {"reason", "FailedCreate"}, {"message", message}, {"lastTimestamp", when}});
+  void event(const std::string& about, const std::string& when, const std::string& type,
+             const std::string& message) {
+    b.api.put(k::kEvent, {{"metadata", {{"name", about + when + message.substr(0, 3)}}},
+                          {"involvedObject", {{"name", about}}},
+                          {"type", type},
+                          {"reason", "FailedCreate"},
+                          {"message", message},
+                          {"lastTimestamp", when}});
   }
 };
 
@@ -62,8 +75,11 @@ TEST_F(Jobs, AreCreatedUnderTheirName) {
   EXPECT_EQ(r.message, "starting Job pgf-12345678-fence-1");
   EXPECT_THAT(b.api.write_texts(), ElementsAre("create Job/pgf-12345678-fence-1"));
   Json job = b.api.peek(k::kJob, kName);
-  EXPECT_EQ(job["metadata"]["ownerReferences"][0],
-            (Json{{"apiVersion", "pgrunbook.io/v1alpha1"}, {"kind", "Failover"}, {"name", "switch"}, {"uid", Bench::kUid}, {"controller", true}}));
+  EXPECT_EQ(job["metadata"]["ownerReferences"][0], (Json{{"apiVersion", "pgrunbook.io/v1alpha1"},
+                                                         {"kind", "Failover"},
+                                                         {"name", "switch"},
+                                                         {"uid", Bench::kUid},
+                                                         {"controller", true}}));
   Json env = at(job, {"spec", "template", "spec"})["containers"][0]["env"];
   auto order = api::order_from_json(Json::parse(env[0]["value"].get<std::string>()));
   ASSERT_TRUE(order.has_value()) << order.error().text();
@@ -88,7 +104,9 @@ TEST_F(Jobs, ThatExistAreTaken) {
   EXPECT_EQ(look().kind, Kind::kDone);
   Bench other;
   other.api.fault = [](const FakeApi::Call& c, FakeApi::Moment moment) {
-    return c.verb == "create" && moment == FakeApi::Moment::kAfter ? std::optional(base::error(base::ErrorCode::kInDoubt, "the reply was lost")) : std::nullopt;
+    return c.verb == "create" && moment == FakeApi::Moment::kAfter
+               ? std::optional(base::error(base::ErrorCode::kInDoubt, "the reply was lost"))
+               : std::nullopt;
   };
   plan::SceneView s = other.scene();
   call.member = &s.members[0];
@@ -101,7 +119,9 @@ TEST_F(Jobs, ThatExistAreTaken) {
 
 TEST_F(Jobs, ThatAreForbiddenAreBlockedWithTheRulesWords) {
   b.api.fault = [](const FakeApi::Call& c, FakeApi::Moment) {
-    return c.verb == "create" ? std::optional(base::error(base::ErrorCode::kForbidden, "exceeded quota: count/jobs.batch")) : std::nullopt;
+    return c.verb == "create"
+               ? std::optional(base::error(base::ErrorCode::kForbidden, "exceeded quota: count/jobs.batch"))
+               : std::nullopt;
   };
   StepResult r = look();
   EXPECT_EQ(r.kind, Kind::kBlocked);
@@ -121,8 +141,10 @@ TEST_F(Jobs, WithoutAPodAreBlockedWithTheNewestEventsWords) {
   event("another", "2026-11-20T15:03:00Z", "Warning", "of another Job");
   r = look();
   EXPECT_EQ(r.error.reason, "NoPodForJob");
-  EXPECT_EQ(r.error.text(), "Job pgf-12345678-fence-1 gets no pod: FailedCreate: exceeded quota: limits.memory. HINT: raise the ResourceQuota or lower "
-                            "spec.jobs.resources of the topology; it goes on by itself");
+  EXPECT_EQ(r.error.text(),
+            "Job pgf-12345678-fence-1 gets no pod: FailedCreate: exceeded quota: limits.memory. HINT: raise "
+            "the ResourceQuota or lower "
+            "spec.jobs.resources of the topology; it goes on by itself");
   pod_is(work({{"running", Json::object()}}));
   EXPECT_EQ(look().kind, Kind::kWaiting) << "it goes on by itself";
 }
@@ -136,11 +158,13 @@ TEST_F(Jobs, WhosePodCannotStartAreBlocked) {
     StepResult r = look();
     EXPECT_EQ(r.kind, Kind::kBlocked);
     EXPECT_EQ(r.error.reason, "PodDoesNotStart");
-    EXPECT_EQ(r.error.message, "the pod of Job pgf-12345678-fence-1 does not start: " + std::string(reason) + " ");
+    EXPECT_EQ(r.error.message,
+              "the pod of Job pgf-12345678-fence-1 does not start: " + std::string(reason) + " ");
   }
   pod_is({{"phase", "Pending"}}, 60);
   event(std::string(kName) + "-x", "2026-11-20T15:00:00Z", "Warning", "0/1 nodes are available");
-  EXPECT_EQ(look().error.message, "the pod of Job pgf-12345678-fence-1 does not start:  FailedCreate: 0/1 nodes are available");
+  EXPECT_EQ(look().error.message,
+            "the pod of Job pgf-12345678-fence-1 does not start:  FailedCreate: 0/1 nodes are available");
 }
 
 TEST_F(Jobs, ThatRunShowTheirLastProgressLine) {
@@ -149,7 +173,8 @@ TEST_F(Jobs, ThatRunShowTheirLastProgressLine) {
   StepResult r = look();
   EXPECT_EQ(r.kind, Kind::kWaiting);
   EXPECT_EQ(r.message, "Job pgf-12345678-fence-1 runs");
-  b.api.set_log(std::string(kName) + "-x", "work", api::to_json(api::Progress{"copy", "copies base.tar", 5, 9}).dump());
+  b.api.set_log(std::string(kName) + "-x", "work",
+                api::to_json(api::Progress{"copy", "copies base.tar", 5, 9}).dump());
   r = look();
   EXPECT_EQ(r.message, "copies base.tar");
   EXPECT_EQ(r.progress_detail, (Json{{"bytesDone", 5}, {"bytesTotal", 9}}));
@@ -179,8 +204,10 @@ TEST_P(Outcomes, OfTheAnswerDecide) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Table, Outcomes,
-                         testing::Values(Outcome{"Succeeded", api::Outcome::kSucceeded, Kind::kDone}, Outcome{"Refused", api::Outcome::kRefused, Kind::kFailed},
-                                         Outcome{"Failed", api::Outcome::kFailed, Kind::kFailed}, Outcome{"Blocked", api::Outcome::kBlocked, Kind::kBlocked}),
+                         testing::Values(Outcome{"Succeeded", api::Outcome::kSucceeded, Kind::kDone},
+                                         Outcome{"Refused", api::Outcome::kRefused, Kind::kFailed},
+                                         Outcome{"Failed", api::Outcome::kFailed, Kind::kFailed},
+                                         Outcome{"Blocked", api::Outcome::kBlocked, Kind::kBlocked}),
                          [](const auto& param) { return std::string(param.param.name); });
 
 TEST_F(Jobs, ThatFailedKeepTheirResult) {
@@ -209,34 +236,51 @@ TEST_P(LostAnswers, SayWhatBecameOfThePod) {
 INSTANTIATE_TEST_SUITE_P(
     Table, LostAnswers,
     testing::Values(
-        Lost{"OutOfMemory", R"({"phase": "Failed", "containerStatuses": [{"name": "work", "state": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}}]})",
-             "JobOutOfMemory",
-             "the Job's container ended with exit code 137 (OOMKilled) and left no answer. HINT: give the Jobs more memory: spec.jobs.resources of the "
-             "topology"},
-        Lost{"Killed", R"({"phase": "Failed", "containerStatuses": [{"name": "work", "state": {"terminated": {"exitCode": 137, "reason": "Error"}}}]})", "JobDied",
-             "the Job's container ended with exit code 137 (Error) and left no answer. HINT: look at the log of the Job's pod"},
-        Lost{"AnswerOfAnotherKind",
-             R"({"containerStatuses": [{"name": "work", "state": {"terminated": {"exitCode": 0, "reason": "Completed", "message": "panic!"}}}]})", "JobDied",
-             "the Job's container ended with exit code 0 (Completed) and left no answer. HINT: look at the log of the Job's pod"},
-        Lost{"AgentNotInstalled",
-             R"({"initContainerStatuses": [{"name": "agent", "state": {"terminated": {"exitCode": 1, "reason": "Error", "message": "no space"}}}]})",
-             "AgentNotInstalled", "the agent could not be copied into the Job's pod: Error no space"},
-        Lost{"Evicted", R"({"phase": "Failed", "reason": "Evicted", "message": "the node was low on memory"})", "Evicted",
-             "the Job's pod failed before it answered: the node was low on memory"}),
+        Lost{
+            "OutOfMemory",
+            R"({"phase": "Failed", "containerStatuses": [{"name": "work", "state": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}}]})",
+            "JobOutOfMemory",
+            "the Job's container ended with exit code 137 (OOMKilled) and left no answer. HINT: give the "
+            "Jobs more memory: spec.jobs.resources of the "
+            "topology"},
+        Lost{
+            "Killed",
+            R"({"phase": "Failed", "containerStatuses": [{"name": "work", "state": {"terminated": {"exitCode": 137, "reason": "Error"}}}]})",
+            "JobDied",
+            "the Job's container ended with exit code 137 (Error) and left no answer. HINT: look at the log "
+            "of the Job's pod"},
+        Lost{
+            "AnswerOfAnotherKind",
+            R"({"containerStatuses": [{"name": "work", "state": {"terminated": {"exitCode": 0, "reason": "Completed", "message": "panic!"}}}]})",
+            "JobDied",
+            "the Job's container ended with exit code 0 (Completed) and left no answer. HINT: look at the "
+            "log of the Job's pod"},
+        Lost{
+            "AgentNotInstalled",
+            R"({"initContainerStatuses": [{"name": "agent", "state": {"terminated": {"exitCode": 1, "reason": "Error", "message": "no space"}}}]})",
+            "AgentNotInstalled", "the agent could not be copied into the Job's pod: Error no space"},
+        Lost{"Evicted",
+             R"({"phase": "Failed", "reason": "Evicted", "message": "the node was low on memory"})",
+             "Evicted", "the Job's pod failed before it answered: the node was low on memory"}),
     [](const auto& param) { return std::string(param.param.name); });
 
 TEST_F(Jobs, WhosePodWasTakenAwayAreFailures) {
-  job_is(30, Json::array({{{"type", "FailureTarget"}, {"status", "True"}}, {{"type", "Failed"}, {"status", "True"}, {"message", "BackoffLimitExceeded"}}}));
+  job_is(30, Json::array({{{"type", "FailureTarget"}, {"status", "True"}},
+                          {{"type", "Failed"}, {"status", "True"}, {"message", "BackoffLimitExceeded"}}}));
   StepResult r = look();
   EXPECT_EQ(r.kind, Kind::kFailed);
-  EXPECT_EQ(r.error.text(), "Job pgf-12345678-fence-1 failed and its pod is gone: BackoffLimitExceeded. HINT: somebody removed the pod; look at the "
-                            "namespace's events");
+  EXPECT_EQ(r.error.text(),
+            "Job pgf-12345678-fence-1 failed and its pod is gone: BackoffLimitExceeded. HINT: somebody "
+            "removed the pod; look at the "
+            "namespace's events");
   job_is(30, Json::array({{{"type", "Complete"}, {"status", "True"}}}));
   r = look();
   EXPECT_EQ(r.kind, Kind::kFailed);
   EXPECT_EQ(r.error.reason, "AnswerLost");
-  EXPECT_EQ(r.error.text(), "Job pgf-12345678-fence-1 is complete, but its pod is gone and with it the answer. HINT: somebody removed the pod; look at "
-                            "the namespace's events");
+  EXPECT_EQ(r.error.text(),
+            "Job pgf-12345678-fence-1 is complete, but its pod is gone and with it the answer. HINT: "
+            "somebody removed the pod; look at "
+            "the namespace's events");
 }
 
 // Where there is no way back from failing, a failed Job has successors, however it failed.
@@ -253,25 +297,30 @@ TEST_F(Jobs, ThatMustNotFailAreTriedAgainUnderTheNextNumber) {
     plan::SceneView s = fresh.scene();
     call.member = &s.members[0];
     Json job = {{"metadata", {{"name", kName}, {"creationTimestamp", ago(20)}}}, {"status", Json::object()}};
-    if (how == std::string("gone")) job["status"]["conditions"] = Json::array({{{"type", "Failed"}, {"status", "True"}}});
-    if (how == std::string("complete")) job["status"]["conditions"] = Json::array({{{"type", "Complete"}, {"status", "True"}}});
+    if (how == std::string("gone"))
+      job["status"]["conditions"] = Json::array({{{"type", "Failed"}, {"status", "True"}}});
+    if (how == std::string("complete"))
+      job["status"]["conditions"] = Json::array({{{"type", "Complete"}, {"status", "True"}}});
     fresh.api.put(k::kJob, job);
     if (job["status"].empty()) {
       api::Outcome o = how == std::string("failed") ? api::Outcome::kFailed : api::Outcome::kBlocked;
-      fresh.api.put(k::kPod, {{"metadata", {{"name", "p"}, {"labels", {{"job-name", kName}}}}}, {"status", ended(answer(o), 1)}});
+      fresh.api.put(k::kPod, {{"metadata", {{"name", "p"}, {"labels", {{"job-name", kName}}}}},
+                              {"status", ended(answer(o), 1)}});
     }
     EXPECT_EQ(run_job(fresh.a, s, call).kind, Kind::kBlocked) << how;
     EXPECT_EQ(fresh.saves, 1) << how << ": the number is written before its Job is made";
     EXPECT_EQ(run_job(fresh.a, s, call).message, "starting Job " + second) << how;
     // The second one's pause is longer.
     fresh.api.merge(k::kJob, second, {{"metadata", {{"creationTimestamp", ago(20)}}}});
-    fresh.api.put(k::kPod, {{"metadata", {{"name", "q"}, {"labels", {{"job-name", second}}}}}, {"status", ended(answer(api::Outcome::kRefused), 1)}});
+    fresh.api.put(k::kPod, {{"metadata", {{"name", "q"}, {"labels", {{"job-name", second}}}}},
+                            {"status", ended(answer(api::Outcome::kRefused), 1)}});
     EXPECT_EQ(run_job(fresh.a, s, call).kind, Kind::kBlocked);
     EXPECT_EQ(fresh.saves, 1);
     fresh.api.merge(k::kJob, second, {{"metadata", {{"creationTimestamp", ago(40)}}}});
     EXPECT_EQ(run_job(fresh.a, s, call).kind, Kind::kBlocked);
     EXPECT_EQ(run_job(fresh.a, s, call).message, "starting Job " + third);
-    fresh.api.put(k::kPod, {{"metadata", {{"name", "r"}, {"labels", {{"job-name", third}}}}}, {"status", ended(answer(api::Outcome::kSucceeded))}});
+    fresh.api.put(k::kPod, {{"metadata", {{"name", "r"}, {"labels", {{"job-name", third}}}}},
+                            {"status", ended(answer(api::Outcome::kSucceeded))}});
     EXPECT_EQ(run_job(fresh.a, s, call).kind, Kind::kDone);
   }
 }

@@ -46,8 +46,10 @@ TEST(StartMember, ScalesUpAndWaitsUntilReady) {
 // Two servers on one data directory both accept connections: the worst that can happen.
 TEST(StartMember, NeverScalesUpBesideAPodThatIsStillThere) {
   Bench b;
-  for (const Json& pod : {tfrs::terminating(tfrs::pod("standby-0", kStandby, "10.0.0.5")), tfrs::pod("standby-0", kStandby, "10.0.0.5"),
-                          tfrs::terminating(tfrs::terminated(tfrs::pod("standby-0", kStandby, "10.0.0.5"), 0))}) {
+  for (const Json& pod :
+       {tfrs::terminating(tfrs::pod("standby-0", kStandby, "10.0.0.5")),
+        tfrs::pod("standby-0", kStandby, "10.0.0.5"),
+        tfrs::terminating(tfrs::terminated(tfrs::pod("standby-0", kStandby, "10.0.0.5"), 0))}) {
     b.api.put(k::kPod, pod);
     StepResult r = start_member(b.a, "postgresql-standby", 1);
     EXPECT_EQ(r.kind, Kind::kWaiting);
@@ -61,7 +63,8 @@ TEST(StartMember, NeverScalesUpBesideAPodThatIsStillThere) {
 
 TEST(StartMember, TakesTheAnnotationOff) {
   Bench b;
-  b.api.merge(k::kDeployment, "postgresql-standby", {{"metadata", {{"annotations", {{api::kAnnotationReplicasBefore, "1"}}}}}});
+  b.api.merge(k::kDeployment, "postgresql-standby",
+              {{"metadata", {{"annotations", {{api::kAnnotationReplicasBefore, "1"}}}}}});
   (void)start_member(b.a, "postgresql-standby", 1);
   EXPECT_TRUE(b.annotation("postgresql-standby").is_null());
 }
@@ -77,7 +80,8 @@ TEST(StartMember, ThatCrashesFailsWithItsOwnWords) {
   pod["status"]["containerStatuses"][0]["restartCount"] = 3;
   b.api.put(k::kPod, pod);
   EXPECT_EQ(start_member(b.a, "postgresql-standby", 1).error.text(),
-            "postgresql-standby was restarted 3 times and is not ready; its log ends: (no log). HINT: look at the pod's log");
+            "postgresql-standby was restarted 3 times and is not ready; its log ends: (no log). HINT: look "
+            "at the pod's log");
   b.api.set_log("standby-1", "postgresql", "FATAL: could not write");
   StepResult r = start_member(b.a, "postgresql-standby", 1);
   EXPECT_EQ(r.kind, Kind::kFailed);
@@ -91,7 +95,8 @@ TEST(StartMember, ToZeroIsAStop) {
   b.api.merge(k::kDeployment, "postgresql-standby", {{"spec", {{"replicas", 1}}}});
   b.api.put(k::kPod, tfrs::pod("standby-1", kStandby, "10.0.0.5"));
   EXPECT_EQ(start_member(b.a, "postgresql-standby", 0).message, "scaled postgresql-standby to 0");
-  EXPECT_EQ(start_member(b.a, "postgresql-standby", 0).message, "waiting for the pod of postgresql-standby to end");
+  EXPECT_EQ(start_member(b.a, "postgresql-standby", 0).message,
+            "waiting for the pod of postgresql-standby to end");
   b.api.erase(k::kPod, "standby-1");
   EXPECT_EQ(start_member(b.a, "postgresql-standby", 0).kind, Kind::kDone);
 }
@@ -104,13 +109,15 @@ TEST(ScaleDown, KeepsTheCountForWhoeverMustFinishByHand) {
   EXPECT_EQ(b.annotation("postgresql-standby"), "1");
   EXPECT_EQ(b.replicas("postgresql-standby"), 0);
   b.api.put(k::kPod, tfrs::terminating(tfrs::pod("standby-1", kStandby, "10.0.0.5")));
-  EXPECT_EQ(scale_down(b.a, "postgresql-standby").message, "waiting for the pod of postgresql-standby to end");
+  EXPECT_EQ(scale_down(b.a, "postgresql-standby").message,
+            "waiting for the pod of postgresql-standby to end");
   b.api.erase(k::kPod, "standby-1");
   EXPECT_EQ(scale_down(b.a, "postgresql-standby").kind, Kind::kDone);
   EXPECT_EQ(scale_down(b.a, "postgresql-standby").kind, Kind::kDone);
   EXPECT_EQ(b.annotation("postgresql-standby"), "1") << "a second look keeps it";
   EXPECT_EQ(b.api.writes().size(), 1U);
-  for (const FakeApi::Call& call : b.api.writes()) EXPECT_FALSE(call.body["spec"].contains("template")) << "never a template change";
+  for (const FakeApi::Call& call : b.api.writes())
+    EXPECT_FALSE(call.body["spec"].contains("template")) << "never a template change";
 }
 
 TEST(ScaleDown, RefusesThePrimary) {
@@ -118,7 +125,8 @@ TEST(ScaleDown, RefusesThePrimary) {
   StepResult r = scale_down(b.a, "postgresql");
   EXPECT_EQ(r.kind, Kind::kFailed);
   EXPECT_EQ(r.error.reason, "TargetIsPrimary");
-  EXPECT_EQ(r.error.text(), "member postgresql has become the primary; it is not stopped. HINT: restore to another member");
+  EXPECT_EQ(r.error.text(),
+            "member postgresql has become the primary; it is not stopped. HINT: restore to another member");
   b.api.put(k::kService, tfrs::service("postgresql-standby"));  // somebody switched meanwhile
   EXPECT_EQ(scale_down(b.a, "postgresql-standby").kind, Kind::kFailed);
   EXPECT_THAT(b.api.write_texts(), IsEmpty());
@@ -126,7 +134,8 @@ TEST(ScaleDown, RefusesThePrimary) {
 
 TEST(Members, ThatLeftTheTopologyAreFailures) {
   Bench b;
-  for (const StepResult& r : {scale_down(b.a, "other"), start_member(b.a, "other", 1), stop_member(b.a, "stop", "other", Login::kRole)}) {
+  for (const StepResult& r : {scale_down(b.a, "other"), start_member(b.a, "other", 1),
+                              stop_member(b.a, "stop", "other", Login::kRole)}) {
     EXPECT_EQ(r.kind, Kind::kFailed);
     EXPECT_EQ(r.error.message, "member other is no longer in the topology");
   }
@@ -134,9 +143,13 @@ TEST(Members, ThatLeftTheTopologyAreFailures) {
 
 TEST(Members, WhoseApiServerIsAwayAreWaitedFor) {
   Bench b;
-  b.api.fault = [](const FakeApi::Call&, FakeApi::Moment) { return std::optional(base::error(base::ErrorCode::kUnavailable, "no answer")); };
-  for (const StepResult& r : {scale_down(b.a, "postgresql-standby"), start_member(b.a, "postgresql-standby", 1), stop_applications(b.a),
-                              start_applications(b.a), stop_member(b.a, "stop", "postgresql", Login::kRole)}) {
+  b.api.fault = [](const FakeApi::Call&, FakeApi::Moment) {
+    return std::optional(base::error(base::ErrorCode::kUnavailable, "no answer"));
+  };
+  for (const StepResult& r :
+       {scale_down(b.a, "postgresql-standby"), start_member(b.a, "postgresql-standby", 1),
+        stop_applications(b.a), start_applications(b.a),
+        stop_member(b.a, "stop", "postgresql", Login::kRole)}) {
     EXPECT_EQ(r.kind, Kind::kWaiting);
     EXPECT_EQ(r.message, "no answer");
   }
@@ -145,7 +158,9 @@ TEST(Members, WhoseApiServerIsAwayAreWaitedFor) {
 TEST(Members, ThatWeMayNotScaleAreBlocked) {
   Bench b;
   b.api.fault = [](const FakeApi::Call& call, FakeApi::Moment) {
-    return call.verb == "patch" ? std::optional(base::error(base::ErrorCode::kForbidden, "the role lacks patch")) : std::nullopt;
+    return call.verb == "patch"
+               ? std::optional(base::error(base::ErrorCode::kForbidden, "the role lacks patch"))
+               : std::nullopt;
   };
   StepResult r = start_member(b.a, "postgresql-standby", 1);
   EXPECT_EQ(r.kind, Kind::kBlocked);
@@ -206,13 +221,19 @@ struct Stopping : testing::Test {
     b.servers["10.0.0.1"] = &server.postgres;
     // The kubelet: SIGTERM at once, a smart shutdown follows.
     b.api.react = [this](FakeApi&, const kube::Resource& r, const Json& object) {
-      if (r == k::kDeployment && text_at(object, {"metadata", "name"}) == "postgresql" && base::number_at(object, {"spec", "replicas"}) == 0) {
+      if (r == k::kDeployment && text_at(object, {"metadata", "name"}) == "postgresql" &&
+          base::number_at(object, {"spec", "replicas"}) == 0) {
         server.postgres.refuse(FakePostgres::Refusal{"57P03", "the database system is shutting down"});
       }
     };
   }
-  StepResult stop(Login login = Login::kRole) { return stop_member(b.a, "stop-primary", "postgresql", login); }
-  void began_long_ago() { b.a.status.operation.log = Json::array({{{"step", "stop-primary"}, {"startTime", "2026-01-01T00:00:00Z"}}}); }
+  StepResult stop(Login login = Login::kRole) {
+    return stop_member(b.a, "stop-primary", "postgresql", login);
+  }
+  void began_long_ago() {
+    b.a.status.operation.log =
+        Json::array({{{"step", "stop-primary"}, {"startTime", "2026-01-01T00:00:00Z"}}});
+  }
 };
 
 TEST_F(Stopping, IsCleanAndInOrder) {
@@ -222,9 +243,11 @@ TEST_F(Stopping, IsCleanAndInOrder) {
   EXPECT_EQ(r.message, "waiting for the pod of postgresql to end");
   std::vector<std::string> heads;
   for (const std::string& s : server.postgres.statements()) heads.push_back(s.substr(0, 34));
-  EXPECT_THAT(heads, ElementsAre("select a.pid, a.usename, host(a.cl", "select current_setting('server_ver", "CHECKPOINT", "select (select system_identifier f",
-                                 "select pg_create_restore_point($1)", "select w, pg_walfile_name(w) from ", "select count(*) from pg_ls_archive",
-                                 "select a.pid, a.usename, host(a.cl", "select pg_terminate_backend($1::in"));
+  EXPECT_THAT(heads, ElementsAre("select a.pid, a.usename, host(a.cl", "select current_setting('server_ver",
+                                 "CHECKPOINT", "select (select system_identifier f",
+                                 "select pg_create_restore_point($1)", "select w, pg_walfile_name(w) from ",
+                                 "select count(*) from pg_ls_archive", "select a.pid, a.usename, host(a.cl",
+                                 "select pg_terminate_backend($1::in"));
   EXPECT_EQ(server.postgres.statements().back(), "select pg_terminate_backend($1::int) [77]");
   EXPECT_EQ(server.postgres.statements()[4], "select pg_create_restore_point($1) [pgrunbook stop switch]");
   EXPECT_EQ(server.postgres.password(), "role-secret");
@@ -246,7 +269,10 @@ TEST_F(Stopping, IsProvenByWhatTheKubeletReported) {
   b.api.erase(k::kPod, "postgresql-1");
   StepResult r = stop();
   EXPECT_EQ(r.kind, Kind::kDone);
-  EXPECT_EQ(r.result, (Json{{"proof", "Terminated"}, {"podUIDs", {"uid-postgresql-1"}}, {"exitCode", 0}, {"finishedAt", "2026-11-20T15:00:01Z"}}));
+  EXPECT_EQ(r.result, (Json{{"proof", "Terminated"},
+                            {"podUIDs", {"uid-postgresql-1"}},
+                            {"exitCode", 0},
+                            {"finishedAt", "2026-11-20T15:00:01Z"}}));
 }
 
 TEST_F(Stopping, OfAPodThatVanishedIsUnproven) {
@@ -264,14 +290,17 @@ TEST_F(Stopping, OfAPodThatVanishedIsUnproven) {
 }
 
 TEST_F(Stopping, IsHeldByClientsThatNobodyNamed) {
-  server.sessions = {session("1", "reporting", false, false), session("2", "reporting", false, false), session("3", "tfrs", false, false)};
+  server.sessions = {session("1", "reporting", false, false), session("2", "reporting", false, false),
+                     session("3", "tfrs", false, false)};
   began_long_ago();
   StepResult r = stop();
   EXPECT_EQ(r.kind, Kind::kBlocked);
   EXPECT_EQ(r.error.reason, "ClientsHoldTheStop");
   EXPECT_EQ(r.error.text(),
-            "sessions that nobody of the topology's applications owns would be cut off by stopping postgresql: role reporting from 10.0.0.2, role tfrs "
-            "from 10.0.0.2. HINT: end them, or add their workload to spec.applications of the topology; it goes on by itself");
+            "sessions that nobody of the topology's applications owns would be cut off by stopping "
+            "postgresql: role reporting from 10.0.0.2, role tfrs "
+            "from 10.0.0.2. HINT: end them, or add their workload to spec.applications of the topology; it "
+            "goes on by itself");
   EXPECT_EQ(b.replicas("postgresql"), 1);
   EXPECT_THAT(b.api.write_texts(), IsEmpty());
   server.sessions.clear();
@@ -289,13 +318,15 @@ TEST_F(Stopping, IsHeldBySuperusersWhomNobodyCanEnd) {
 
 TEST_F(Stopping, WaitsForClientsThatAreJustLeaving) {
   server.sessions = {session("1", "tfrs", false, false)};
-  b.a.status.operation.log = Json::array({{{"step", "stop-primary"}, {"startTime", base::format_time_micro(base::now())}}});
+  b.a.status.operation.log =
+      Json::array({{{"step", "stop-primary"}, {"startTime", base::format_time_micro(base::now())}}});
   StepResult r = stop();
   EXPECT_EQ(r.kind, Kind::kWaiting);
   EXPECT_EQ(r.message, "waiting for clients to leave: role tfrs from 10.0.0.2");
 }
 
-// At the first setup there is only the application's role: it may end its own sessions, no checkpoint, no switch.
+// At the first setup there is only the application's role: it may end its own sessions, no checkpoint, no
+// switch.
 TEST_F(Stopping, AsTheApplicationEndsOnlyItsOwnSessions) {
   server.sessions = {session("5", "tfrs", false, true)};
   StepResult r = stop(Login::kApplication);
@@ -314,8 +345,10 @@ TEST_F(Stopping, WaitsForTheArchiveAndSaysSoWhenItIsBehind) {
   b.stop.request_stop();  // or it would look for 30 s
   StepResult r = stop();
   EXPECT_EQ(r.kind, Kind::kBlocked);
-  EXPECT_EQ(r.error.text(), "3 segments of postgresql wait for the archive; stopping now could not be clean. HINT: look at the server's log for the "
-                            "archive command's messages");
+  EXPECT_EQ(r.error.text(),
+            "3 segments of postgresql wait for the archive; stopping now could not be clean. HINT: look at "
+            "the server's log for the "
+            "archive command's messages");
   EXPECT_EQ(b.replicas("postgresql"), 1);
 }
 
@@ -339,12 +372,15 @@ TEST_F(Stopping, WithoutALoginSaysWhichSecret) {
   b.api.put(k::kSecret, {{"metadata", {{"name", "pgrunbook-roles"}}}, {"data", Json::object()}});
   StepResult r = stop();
   EXPECT_EQ(r.kind, Kind::kFailed);
-  EXPECT_EQ(r.error.text(), "Secret pgrunbook-roles has no key password, or it is empty. HINT: correct the key in spec.connection.secretRef");
+  EXPECT_EQ(r.error.text(),
+            "Secret pgrunbook-roles has no key password, or it is empty. HINT: correct the key in "
+            "spec.connection.secretRef");
   b.api.erase(k::kSecret, "postgresql");
   r = stop(Login::kApplication);
   EXPECT_EQ(r.error.text(), "Secret postgresql does not exist. HINT: create it or correct the reference");
   b.api.fault = [](const FakeApi::Call& call, FakeApi::Moment) {
-    return call.kind == "Secret" ? std::optional(base::error(base::ErrorCode::kForbidden, "no right")) : std::nullopt;
+    return call.kind == "Secret" ? std::optional(base::error(base::ErrorCode::kForbidden, "no right"))
+                                 : std::nullopt;
   };
   r = stop(Login::kApplication);
   EXPECT_EQ(r.kind, Kind::kBlocked);
@@ -357,20 +393,26 @@ TEST(Scenes, WhoseObjectsAreMissingSayWhich) {
     const char* words;
   } table[] = {
       {[](FakeApi& api) { api.erase(k::kTopology, "tfrs"); },
-       "PostgresTopology tfrs does not exist in namespace tfrs. HINT: create it, or correct spec.topologyRef.name"},
+       "PostgresTopology tfrs does not exist in namespace tfrs. HINT: create it, or correct "
+       "spec.topologyRef.name"},
       {[](FakeApi& api) { api.erase(k::kDeployment, "postgresql"); },
-       "member postgresql: Deployment postgresql does not exist in namespace tfrs. HINT: correct workloadRef, or create the workload"},
+       "member postgresql: Deployment postgresql does not exist in namespace tfrs. HINT: correct "
+       "workloadRef, or create the workload"},
       {[](FakeApi& api) { api.erase(k::kDeployment, "tfrs"); },
-       "application: Deployment tfrs does not exist in namespace tfrs. HINT: correct workloadRef, or create the workload"},
-      {[](FakeApi& api) { api.erase(k::kService, "postgresql"); }, "Service postgresql does not exist in namespace tfrs. HINT: correct spec.services"},
+       "application: Deployment tfrs does not exist in namespace tfrs. HINT: correct workloadRef, or create "
+       "the workload"},
+      {[](FakeApi& api) { api.erase(k::kService, "postgresql"); },
+       "Service postgresql does not exist in namespace tfrs. HINT: correct spec.services"},
       {[](FakeApi& api) { api.erase(k::kPersistentVolumeClaim, "postgresql-standby"); },
-       "member postgresql-standby: PersistentVolumeClaim postgresql-standby does not exist. HINT: create the claim or correct its name"},
+       "member postgresql-standby: PersistentVolumeClaim postgresql-standby does not exist. HINT: create the "
+       "claim or correct its name"},
       {[](FakeApi& api) {
          Json d = tfrs::deployment("postgresql-standby", 0);
          d["spec"]["template"]["spec"]["volumes"][0]["persistentVolumeClaim"]["claimName"] = "postgresql";
          api.put(k::kDeployment, d);
        },
-       "members postgresql and postgresql-standby keep their data on the same claim postgresql. HINT: every member needs a volume of its own"},
+       "members postgresql and postgresql-standby keep their data on the same claim postgresql. HINT: every "
+       "member needs a volume of its own"},
   };
   for (const auto& row : table) {
     Bench b;
@@ -394,8 +436,10 @@ TEST(Scenes, KnowThePrimaryOnlyWhereAllServicesAgree) {
   };
   struct {
     const char *one, *two, *three, *primary;
-  } table[] = {{"postgresql", "postgresql", "postgresql", "postgresql"}, {"postgresql", "postgresql-standby", "postgresql", ""},
-               {"postgresql", "postgresql", "nobody", ""},               {"nobody", "postgresql", "postgresql", ""},
+  } table[] = {{"postgresql", "postgresql", "postgresql", "postgresql"},
+               {"postgresql", "postgresql-standby", "postgresql", ""},
+               {"postgresql", "postgresql", "nobody", ""},
+               {"nobody", "postgresql", "postgresql", ""},
                {"nobody", "nobody", "postgresql", ""}};
   for (const auto& row : table) {
     put("postgresql", row.one);
@@ -417,7 +461,8 @@ TEST(RolePassword, IsMadeOnceAndByOneOperatorOnly) {
   Bench c;
   c.api.put(k::kSecret, {{"metadata", {{"name", "pgrunbook-roles"}}}});
   c.api.fault = [&](const FakeApi::Call& call, FakeApi::Moment moment) -> std::optional<base::Error> {
-    if (call.verb == "patch" && moment == FakeApi::Moment::kBefore) c.api.merge(k::kSecret, "pgrunbook-roles", {{"data", {{"password", "b3RoZXI="}}}});
+    if (call.verb == "patch" && moment == FakeApi::Moment::kBefore)
+      c.api.merge(k::kSecret, "pgrunbook-roles", {{"data", {{"password", "b3RoZXI="}}}});
     return std::nullopt;
   };
   ASSERT_TRUE(ensure_role_password(c.world).has_value());
@@ -431,7 +476,8 @@ TEST(Terminations, KeepWhatWasSeenAfterThePodIsGone) {
   EXPECT_TRUE(t.of("uid-p", "postgresql").is_null());
   t.observe(tfrs::terminated(pod, 137));
   t.observe(pod);
-  EXPECT_EQ(t.of("uid-p", "postgresql"), (Json{{"exitCode", 137}, {"finishedAt", "2026-11-20T15:00:01Z"}, {"reason", "Error"}}));
+  EXPECT_EQ(t.of("uid-p", "postgresql"),
+            (Json{{"exitCode", 137}, {"finishedAt", "2026-11-20T15:00:01Z"}, {"reason", "Error"}}));
   EXPECT_TRUE(t.of("uid-p", "other").is_null());
   t.observe(Json::object());
 }

@@ -1,5 +1,6 @@
-// An action whose steps are words in a small world, driven by the engine over an API server in memory. It can be killed
-// at every write of its status and around every act; what is left then is the API server and the world.
+// An action whose steps are words in a small world, driven by the engine over an API server in memory. It can
+// be killed at every write of its status and around every act; what is left then is the API server and the
+// world.
 #pragma once
 
 #include <map>
@@ -31,8 +32,10 @@ class Scripted {
  public:
   using End = StepEnd;
 
-  explicit Scripted(std::vector<StepScript> steps = {{"hold"}, {"stop", true}, {"recover", true}, {"start"}}) : script(std::move(steps)) {
-    api.put(kube::kinds::kRestore, {{"metadata", {{"name", "before"}, {"uid", "12345678-aaaa"}}}, {"spec", {{"topologyRef", {{"name", "tfrs"}}}}}});
+  explicit Scripted(std::vector<StepScript> steps = {{"hold"}, {"stop", true}, {"recover", true}, {"start"}})
+      : script(std::move(steps)) {
+    api.put(kube::kinds::kRestore, {{"metadata", {{"name", "before"}, {"uid", "12345678-aaaa"}}},
+                                    {"spec", {{"topologyRef", {{"name", "tfrs"}}}}}});
     api.forget_calls();
     api.fault = [this](const FakeApi::Call& call, FakeApi::Moment moment) -> std::optional<base::Error> {
       if (call.is_write()) point();
@@ -42,28 +45,35 @@ class Scripted {
 
   // The world outside, which no crash changes.
   FakeApi api;
-  std::set<std::string> up;                // steps that are done in the world
-  std::vector<std::string> acts;           // every act in order: "stop", "undo stop", "record"
+  std::set<std::string> up;       // steps that are done in the world
+  std::vector<std::string> acts;  // every act in order: "stop", "undo stop", "record"
   std::map<std::string, int> counts;
-  std::vector<std::string> events;         // "Warning Reason: message"
+  std::vector<std::string> events;  // "Warning Reason: message"
   std::vector<StepScript> script;
   FakeApi::Fault faults;
-  int crash_at = -1;                       // point at which the operator dies; each save has two, each act two
+  int crash_at = -1;  // point at which the operator dies; each save has two, each act two
   int points = 0;
 
   // What the flow says.
   bool approval_required = false, plan_only = false, cancel = false, with_record = true, still_true = true;
   std::string approved;
   base::Json git_changes;
-  std::string world = "w1";                // what the plan's digest covers
+  std::string world = "w1";  // what the plan's digest covers
   execute::StepResult plan_result = execute::StepResult::done();
   execute::StepResult record_result = execute::StepResult::done();
 
   [[nodiscard]] execute::Action load() {
     base::Json object = api.peek(kube::kinds::kRestore, "before");
-    execute::Action a{outside, kube::kinds::kRestore, object, api::meta_of(object), api::status_of(object), "PostgresRestore", {}};
+    execute::Action a{outside,
+                      kube::kinds::kRestore,
+                      object,
+                      api::meta_of(object),
+                      api::status_of(object),
+                      "PostgresRestore",
+                      {}};
     a.save = [](execute::Action& action) -> base::Result<> {
-      PGR_ASSIGN(base::Json written, controllers::write_status(action.world.api, action.resource, action.object, api::to_json(action.status)));
+      PGR_ASSIGN(base::Json written, controllers::write_status(action.world.api, action.resource,
+                                                               action.object, api::to_json(action.status)));
       action.object = std::move(written);
       action.meta = api::meta_of(action.object);
       return {};
@@ -77,7 +87,8 @@ class Scripted {
       if (plan_result.kind != execute::StepResult::Kind::kDone) return plan_result;
       a.status.operation.inputs["topology"] = "tfrs";
       a.status.operation.inputs["world"] = world;
-      a.status.plan = {{"digest", execute::plan_digest(a.meta.uid, {{"world", world}})}, {"facts", {{"attempt", a.status.operation.attempt}}}};
+      a.status.plan = {{"digest", execute::plan_digest(a.meta.uid, {{"world", world}})},
+                       {"facts", {{"attempt", a.status.operation.attempt}}}};
       if (!git_changes.is_null()) a.status.plan["gitChanges"] = git_changes;
       return execute::StepResult::done();
     };
@@ -123,15 +134,20 @@ class Scripted {
     return crashes;
   }
 
-  [[nodiscard]] base::Json status() const { return base::at(api.peek(kube::kinds::kRestore, "before"), {"status"}); }
-  [[nodiscard]] std::string text(std::initializer_list<std::string_view> path) const { return base::text_at(status(), path); }
+  [[nodiscard]] base::Json status() const {
+    return base::at(api.peek(kube::kinds::kRestore, "before"), {"status"});
+  }
+  [[nodiscard]] std::string text(std::initializer_list<std::string_view> path) const {
+    return base::text_at(status(), path);
+  }
   [[nodiscard]] std::string phase() const { return text({"phase"}); }
   [[nodiscard]] std::string message() const { return text({"message"}); }
   [[nodiscard]] std::string digest() const { return text({"plan", "digest"}); }
   [[nodiscard]] std::vector<std::string> log() const {
     std::vector<std::string> out;
     const base::Json now = status();
-    for (const base::Json& line : base::at(now, {"operation", "log"})) out.push_back(base::text_at(line, {"step"}) + ": " + base::text_at(line, {"outcome"}));
+    for (const base::Json& line : base::at(now, {"operation", "log"}))
+      out.push_back(base::text_at(line, {"step"}) + ": " + base::text_at(line, {"outcome"}));
     return out;
   }
 
@@ -149,7 +165,8 @@ class Scripted {
 
   execute::Step step(StepScript& s) {
     execute::Step out;
-    out.planned = {s.name, s.irreversible ? api::StepKind::kIrreversible : api::StepKind::kConvergent, "do " + s.name};
+    out.planned = {s.name, s.irreversible ? api::StepKind::kIrreversible : api::StepKind::kConvergent,
+                   "do " + s.name};
     out.no_return = s.no_return;
     out.run = [this, &s](execute::Action&) {
       if (up.count(s.name) == 0) act(s.name, [&] { up.insert(s.name); });
@@ -160,7 +177,8 @@ class Scripted {
       if (s.end != End::kDone && failed_[s.name] < s.failures) {
         ++failed_[s.name];
         base::Error e = base::refused("Broken", s.name + " is broken", "mend it");
-        if (s.end == End::kUnavailable) return execute::StepResult::of(base::error(base::ErrorCode::kInDoubt, "the reply was lost"));
+        if (s.end == End::kUnavailable)
+          return execute::StepResult::of(base::error(base::ErrorCode::kInDoubt, "the reply was lost"));
         return s.end == End::kBlock ? execute::StepResult::blocked(e) : execute::StepResult::failed(e);
       }
       return execute::StepResult::done({{"of", s.name}});
@@ -169,7 +187,8 @@ class Scripted {
       out.revert = [this, &s](execute::Action&) {
         if (stuck_[s.name] < s.stuck_reverts) {
           ++stuck_[s.name];
-          return execute::StepResult::blocked(base::refused("Stuck", "no pod for the Job", "raise the quota"));
+          return execute::StepResult::blocked(
+              base::refused("Stuck", "no pod for the Job", "raise the quota"));
         }
         if (up.count(s.name) != 0) act("undo " + s.name, [&] { up.erase(s.name); });
         return execute::StepResult::done();
@@ -182,17 +201,20 @@ class Scripted {
   std::map<std::string, int> looks_, failed_, stuck_;
 
  public:
-  execute::World outside{api,
-                         tfrs::kNamespace,
-                         "registry.example/pgrunbook:1",
-                         "1",
-                         {{"app.kubernetes.io/name", "pgrunbook"}},
-                         terminations_,
-                         [](const sql::Target&, base::Deadline) -> base::Result<sql::Connection> { return base::fail(base::ErrorCode::kUnavailable, "no server"); },
-                         [this](const base::Json&, std::string_view type, std::string_view reason, std::string_view message) {
-                           events.push_back(std::string(type) + " " + std::string(reason) + ": " + std::string(message));
-                         },
-                         std::stop_token{}};
+  execute::World outside{
+      api,
+      tfrs::kNamespace,
+      "registry.example/pgrunbook:1",
+      "1",
+      {{"app.kubernetes.io/name", "pgrunbook"}},
+      terminations_,
+      [](const sql::Target&, base::Deadline) -> base::Result<sql::Connection> {
+        return base::fail(base::ErrorCode::kUnavailable, "no server");
+      },
+      [this](const base::Json&, std::string_view type, std::string_view reason, std::string_view message) {
+        events.push_back(std::string(type) + " " + std::string(reason) + ": " + std::string(message));
+      },
+      std::stop_token{}};
 };
 
 }  // namespace pgrunbook::test

@@ -63,21 +63,30 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"DefaultDeny", "[{podSelector: {}, policyTypes: [Ingress, Egress]}]", false, false},
         Case{"DefaultDenyOfIngressOnly", "[{podSelector: {}, policyTypes: [Ingress]}]", true, false},
         Case{"DefaultDenyOfEgressOnly", "[{podSelector: {}, policyTypes: [Egress]}]", false, true},
-        Case{"OfOthersDoNotCount", "[{podSelector: {matchLabels: {name: other}}, policyTypes: [Ingress, Egress]}]", true, true},
+        Case{"OfOthersDoNotCount",
+             "[{podSelector: {matchLabels: {name: other}}, policyTypes: [Ingress, Egress]}]", true, true},
         Case{"WithoutTypesMeanIngress", "[{podSelector: {}}]", true, false},
         Case{"WithoutTypesButWithEgressMeanBoth", "[{podSelector: {}, egress: [{}]}]", true, false},
-        Case{"AnEmptyRuleAllowsAll", "[{podSelector: {}, policyTypes: [Ingress, Egress], ingress: [{}], egress: [{}]}]", true, true},
+        Case{"AnEmptyRuleAllowsAll",
+             "[{podSelector: {}, policyTypes: [Ingress, Egress], ingress: [{}], egress: [{}]}]", true, true},
         Case{"BothDirectionsAreNeeded",
              "[{podSelector: {}, policyTypes: [Ingress, Egress]},"
-             " {podSelector: {matchLabels: {name: postgresql}}, policyTypes: [Ingress], ingress: [{from: [{podSelector: {matchLabels: {name: tfrs}}}]}]}]",
+             " {podSelector: {matchLabels: {name: postgresql}}, policyTypes: [Ingress], ingress: [{from: "
+             "[{podSelector: {matchLabels: {name: tfrs}}}]}]}]",
              false, true},
         Case{"OneAllowingPolicyIsEnough",
              "[{podSelector: {}, policyTypes: [Ingress, Egress]},"
-             " {podSelector: {matchLabels: {name: tfrs}}, policyTypes: [Egress], egress: [{to: [{podSelector: {matchLabels: {name: postgresql}}}]}]},"
-             " {podSelector: {matchLabels: {name: postgresql}}, policyTypes: [Ingress], ingress: [{from: [{podSelector: {matchLabels: {name: tfrs}}}]}]}]",
+             " {podSelector: {matchLabels: {name: tfrs}}, policyTypes: [Egress], egress: [{to: "
+             "[{podSelector: {matchLabels: {name: postgresql}}}]}]},"
+             " {podSelector: {matchLabels: {name: postgresql}}, policyTypes: [Ingress], ingress: [{from: "
+             "[{podSelector: {matchLabels: {name: tfrs}}}]}]}]",
              true, true},
-        Case{"PeersAreJudgedByEveryLabel", INGRESS("{from: [{podSelector: {matchLabels: {name: tfrs, tier: db}}}]}"), true, false},
-        Case{"SeveralPeersAreAnOr", INGRESS("{from: [{podSelector: {matchLabels: {name: x}}}, {podSelector: {matchLabels: {tier: web}}}]}"), true, true},
+        Case{"PeersAreJudgedByEveryLabel",
+             INGRESS("{from: [{podSelector: {matchLabels: {name: tfrs, tier: db}}}]}"), true, false},
+        Case{"SeveralPeersAreAnOr",
+             INGRESS("{from: [{podSelector: {matchLabels: {name: x}}}, {podSelector: {matchLabels: {tier: "
+                     "web}}}]}"),
+             true, true},
         Case{"PortOfTheServer", INGRESS("{ports: [{port: 5432}]}"), true, true},
         Case{"OtherPort", INGRESS("{ports: [{port: 5433, protocol: TCP}]}"), true, false},
         Case{"OtherProtocol", INGRESS("{ports: [{port: 5432, protocol: UDP}]}"), true, false},
@@ -86,32 +95,55 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"RangeEndingHere", INGRESS("{ports: [{port: 5000, endPort: 5432}]}"), true, true},
         Case{"RangeBelow", INGRESS("{ports: [{port: 5000, endPort: 5431}]}"), true, false},
         Case{"NamedPortIsNotKnown", INGRESS("{ports: [{port: postgresql}]}"), true, false},
-        Case{"PortAndPeerMustBothHold", INGRESS("{ports: [{port: 5433}], from: [{podSelector: {}}]}"), true, false},
+        Case{"PortAndPeerMustBothHold", INGRESS("{ports: [{port: 5433}], from: [{podSelector: {}}]}"), true,
+             false},
         Case{"EmptyPodSelectorIsEveryPod", INGRESS("{from: [{podSelector: {}}]}"), true, true},
         Case{"AllAddresses", INGRESS("{from: [{ipBlock: {cidr: 0.0.0.0/0}}]}"), true, true},
-        Case{"AllAddressesButSome", INGRESS("{from: [{ipBlock: {cidr: 0.0.0.0/0, except: [10.0.0.0/8]}}]}"), true, false},
+        Case{"AllAddressesButSome", INGRESS("{from: [{ipBlock: {cidr: 0.0.0.0/0, except: [10.0.0.0/8]}}]}"),
+             true, false},
         Case{"SomeAddresses", INGRESS("{from: [{ipBlock: {cidr: 10.0.0.0/8}}]}"), true, false},
         Case{"EveryNamespace", INGRESS("{from: [{namespaceSelector: {}}]}"), true, true},
-        Case{"OurNamespaceByName", INGRESS("{from: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: ns}}}]}"), true, true},
-        Case{"OtherNamespaceByName", INGRESS("{from: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: other}}}]}"), true, false},
-        Case{"NamespaceAndPodsMustBothHold", INGRESS("{from: [{namespaceSelector: {}, podSelector: {matchLabels: {name: x}}}]}"), true, false},
-        Case{"NamespaceByALabelWeCannotRead", INGRESS("{from: [{namespaceSelector: {matchLabels: {team: a}}}]}"), true, false},
+        Case{"OurNamespaceByName",
+             INGRESS("{from: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: ns}}}]}"), true,
+             true},
+        Case{"OtherNamespaceByName",
+             INGRESS("{from: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: other}}}]}"),
+             true, false},
+        Case{"NamespaceAndPodsMustBothHold",
+             INGRESS("{from: [{namespaceSelector: {}, podSelector: {matchLabels: {name: x}}}]}"), true,
+             false},
+        Case{"NamespaceByALabelWeCannotRead",
+             INGRESS("{from: [{namespaceSelector: {matchLabels: {team: a}}}]}"), true, false},
         Case{"NamespaceByNameInAList",
-             INGRESS("{from: [{namespaceSelector: {matchExpressions: [{key: kubernetes.io/metadata.name, operator: In, values: [ns, b]}]}}]}"), true, true},
+             INGRESS("{from: [{namespaceSelector: {matchExpressions: [{key: kubernetes.io/metadata.name, "
+                     "operator: In, values: [ns, b]}]}}]}"),
+             true, true},
         Case{"NamespaceByNameNotInAList",
-             INGRESS("{from: [{namespaceSelector: {matchExpressions: [{key: kubernetes.io/metadata.name, operator: NotIn, values: [ns]}]}}]}"), true, false},
+             INGRESS("{from: [{namespaceSelector: {matchExpressions: [{key: kubernetes.io/metadata.name, "
+                     "operator: NotIn, values: [ns]}]}}]}"),
+             true, false},
         // Whether the label is there cannot be read by a namespaced operator: not counted as allowing.
         Case{"NamespaceWithoutALabelWeCannotRead",
-             INGRESS("{from: [{namespaceSelector: {matchExpressions: [{key: untrusted, operator: DoesNotExist}]}}]}"), true, false},
+             INGRESS("{from: [{namespaceSelector: {matchExpressions: [{key: untrusted, operator: "
+                     "DoesNotExist}]}}]}"),
+             true, false},
         Case{"NamespaceNotInByALabelWeCannotRead",
-             INGRESS("{from: [{namespaceSelector: {matchExpressions: [{key: team, operator: NotIn, values: [b]}]}}]}"), true, false},
-        Case{"SelectedByExpression", "[{podSelector: {matchExpressions: [{key: name, operator: In, values: [postgresql, x]}]}, policyTypes: [Ingress]}]", true,
-             false},
-        Case{"ExceptedByExpression", "[{podSelector: {matchExpressions: [{key: name, operator: NotIn, values: [postgresql]}]}, policyTypes: [Ingress]}]",
+             INGRESS("{from: [{namespaceSelector: {matchExpressions: [{key: team, operator: NotIn, values: "
+                     "[b]}]}}]}"),
+             true, false},
+        Case{"SelectedByExpression",
+             "[{podSelector: {matchExpressions: [{key: name, operator: In, values: [postgresql, x]}]}, "
+             "policyTypes: [Ingress]}]",
+             true, false},
+        Case{"ExceptedByExpression",
+             "[{podSelector: {matchExpressions: [{key: name, operator: NotIn, values: [postgresql]}]}, "
+             "policyTypes: [Ingress]}]",
              true, true}),
     [](const auto& param) { return std::string(param.param.name); });
 
-TEST(Policies, ThatAreNoListAreOpen) { EXPECT_TRUE(network_verdict(Json(), "ns", kClient, kServer, 5432).allowed()); }
+TEST(Policies, ThatAreNoListAreOpen) {
+  EXPECT_TRUE(network_verdict(Json(), "ns", kClient, kServer, 5432).allowed());
+}
 
 TEST(Selectors, MatchByEveryTerm) {
   struct {
@@ -135,7 +167,9 @@ TEST(Selectors, MatchByEveryTerm) {
       {"{matchExpressions: [{key: a, operator: DoesNotExist}]}", "{a: b}", false},
       {"{matchLabels: {a: b}, matchExpressions: [{key: c, operator: Exists}]}", "{a: b}", false},
   };
-  for (const auto& row : table) EXPECT_EQ(selector_matches(yaml(row.selector), yaml(row.labels)), row.matches) << row.selector << " " << row.labels;
+  for (const auto& row : table)
+    EXPECT_EQ(selector_matches(yaml(row.selector), yaml(row.labels)), row.matches)
+        << row.selector << " " << row.labels;
 }
 
 TEST(MissingPolicy, IsReadyForKubectl) {
@@ -146,7 +180,8 @@ TEST(MissingPolicy, IsReadyForKubectl) {
             "spec:\n"
             "  podSelector: {matchLabels: {name: \"tfrs\"}}\n"
             "  policyTypes: [Egress]\n"
-            "  egress: [{to: [{podSelector: {matchLabels: {name: \"postgresql\"}}}], ports: [{port: 5432, protocol: TCP}]}]\n"
+            "  egress: [{to: [{podSelector: {matchLabels: {name: \"postgresql\"}}}], ports: [{port: 5432, "
+            "protocol: TCP}]}]\n"
             "---\n"
             "apiVersion: networking.k8s.io/v1\n"
             "kind: NetworkPolicy\n"
@@ -154,7 +189,8 @@ TEST(MissingPolicy, IsReadyForKubectl) {
             "spec:\n"
             "  podSelector: {matchLabels: {name: \"postgresql\"}}\n"
             "  policyTypes: [Ingress]\n"
-            "  ingress: [{from: [{podSelector: {matchLabels: {name: \"tfrs\"}}}], ports: [{port: 5432, protocol: TCP}]}]\n");
+            "  ingress: [{from: [{podSelector: {matchLabels: {name: \"tfrs\"}}}], ports: [{port: 5432, "
+            "protocol: TCP}]}]\n");
   EXPECT_EQ(missing_policy_yaml({true, true}, "x", kClient, kServer, 5432), "");
 }
 
@@ -164,7 +200,8 @@ TEST(MissingPolicy, AddedMakesItAllowed) {
       "[{podSelector: {}, policyTypes: [Ingress, Egress]}]",
       "[{podSelector: {}, policyTypes: [Ingress]}]",
       "[{podSelector: {}, policyTypes: [Egress]}]",
-      "[{podSelector: {}, policyTypes: [Ingress, Egress], ingress: [{ports: [{port: 80}]}], egress: [{to: [{ipBlock: {cidr: 10.0.0.0/8}}]}]}]",
+      "[{podSelector: {}, policyTypes: [Ingress, Egress], ingress: [{ports: [{port: 80}]}], egress: [{}]}]",
+      "[{podSelector: {}, policyTypes: [Egress], egress: [{to: [{ipBlock: {cidr: 10.0.0.0/8}}]}]}]",
   };
   const Json labels[] = {{{"name", "tfrs"}},
                          {{"app.kubernetes.io/name", "pgrunbook"}, {"app.kubernetes.io/component", "job"}},
@@ -181,10 +218,13 @@ TEST(MissingPolicy, AddedMakesItAllowed) {
           std::string text = missing_policy_yaml(before, "fix", client, server, port);
           Json added = documents(text);
           for (const Json& policy : added) policies.push_back(policy);
-          EXPECT_TRUE(network_verdict(policies, "ns", client, server, port).allowed()) << denial << "\n" << text;
-          EXPECT_FALSE(network_verdict(policies, "ns", client, server, port == 80 ? 81 : port + 1).allowed()) << text;
+          EXPECT_TRUE(network_verdict(policies, "ns", client, server, port).allowed()) << denial << "\n"
+                                                                                       << text;
+          EXPECT_FALSE(network_verdict(policies, "ns", client, server, port == 80 ? 81 : port + 1).allowed())
+              << text;
           EXPECT_FALSE(network_verdict(policies, "ns", {{"other", "pod"}}, server, port).allowed()) << text;
-          // A policy that selects a pod also begins to deny: it must name no direction that it was not asked for.
+          // A policy that selects a pod also begins to deny: it must name no direction that it was not asked
+          // for.
           EXPECT_EQ(added.size(), (before.egress ? 0U : 1U) + (before.ingress ? 0U : 1U));
           for (const Json& policy : added) EXPECT_EQ(policy["spec"]["policyTypes"].size(), 1U);
         }
@@ -195,15 +235,20 @@ TEST(MissingPolicy, AddedMakesItAllowed) {
 
 TEST(AdmittedClients, AreNamedOnce) {
   Json policies = Json::array();
-  for (const Json& spec : yaml("[{podSelector: {matchLabels: {name: postgresql}}, ingress: ["
-                               "   {from: [{podSelector: {matchLabels: {role: client}}}, {podSelector: {matchLabels: {name: tfrs}}}]},"
-                               "   {from: [{ipBlock: {cidr: 10.0.0.0/8}}, {podSelector: {}}]}, {ports: [{port: 5432}]}]},"
-                               " {podSelector: {}, policyTypes: [Ingress], ingress: [{from: [{podSelector: {matchLabels: {role: client}}}]}]},"
-                               " {podSelector: {}, policyTypes: [Ingress]},"
-                               " {podSelector: {matchLabels: {name: other}}, ingress: [{from: [{podSelector: {matchLabels: {role: stranger}}}]}]}]")) {
+  for (const Json& spec :
+       yaml("[{podSelector: {matchLabels: {name: postgresql}}, ingress: ["
+            "   {from: [{podSelector: {matchLabels: {role: client}}}, {podSelector: {matchLabels: {name: "
+            "tfrs}}}]},"
+            "   {from: [{ipBlock: {cidr: 10.0.0.0/8}}, {podSelector: {}}]}, {ports: [{port: 5432}]}]},"
+            " {podSelector: {}, policyTypes: [Ingress], ingress: [{from: [{podSelector: {matchLabels: {role: "
+            "client}}}]}]},"
+            " {podSelector: {}, policyTypes: [Ingress]},"
+            " {podSelector: {matchLabels: {name: other}}, ingress: [{from: [{podSelector: {matchLabels: "
+            "{role: stranger}}}]}]}]")) {
     policies.push_back({{"spec", spec}});
   }
-  EXPECT_EQ(admitted_clients(policies, kServer), (std::vector<Json>{{{"role", "client"}}, {{"name", "tfrs"}}}));
+  EXPECT_EQ(admitted_clients(policies, kServer),
+            (std::vector<Json>{{{"role", "client"}}, {{"name", "tfrs"}}}));
   EXPECT_TRUE(admitted_clients(Json(), kServer).empty());
 }
 

@@ -13,7 +13,9 @@ namespace {
 
 namespace tfrs = test::tfrs;
 
-const std::map<std::string, std::string> kClaims = {{"postgresql", "claim-1"}, {"postgresql-standby", "claim-2"}, {"postgresql-backup-cns", "claim-3"},
+const std::map<std::string, std::string> kClaims = {{"postgresql", "claim-1"},
+                                                    {"postgresql-standby", "claim-2"},
+                                                    {"postgresql-backup-cns", "claim-3"},
                                                     {"data-postgresql-0", "claim-4"}};
 
 api::Member member(const std::string& name = "postgresql") {
@@ -74,20 +76,27 @@ TEST_P(Variants, AreUnderstood) {
 INSTANTIATE_TEST_SUITE_P(
     Table, Variants,
     testing::Values(
-        Variant{"DataDirectoryOfTheSpecWins", [](Json&, api::Member& m, api::Archive&) { m.data_directory = "/var/lib/pgsql/data/other/"; },
+        Variant{"DataDirectoryOfTheSpecWins",
+                [](Json&, api::Member& m, api::Archive&) { m.data_directory = "/var/lib/pgsql/data/other/"; },
                 [](const MemberView& v) { EXPECT_EQ(v.data_directory, "/var/lib/pgsql/data/other"); }},
-        Variant{"PgdataAtTheMountsRoot", [](Json& w, api::Member&, api::Archive&) { container(w)["env"][0]["value"] = "/var/lib/pgsql/data"; },
+        Variant{"PgdataAtTheMountsRoot",
+                [](Json& w, api::Member&, api::Archive&) {
+                  container(w)["env"][0]["value"] = "/var/lib/pgsql/data";
+                },
                 [](const MemberView& v) { EXPECT_EQ(v.mount, "/var/lib/pgsql/data"); }},
         Variant{"DeepestClaimHoldsTheData",
                 [](Json& w, api::Member&, api::Archive&) {
                   container(w)["volumeMounts"].push_back({{"name", "home"}, {"mountPath", "/var/lib/pgsql"}});
-                  w["spec"]["template"]["spec"]["volumes"].push_back({{"name", "home"}, {"persistentVolumeClaim", {{"claimName", "home"}}}});
+                  w["spec"]["template"]["spec"]["volumes"].push_back(
+                      {{"name", "home"}, {"persistentVolumeClaim", {{"claimName", "home"}}}});
                 },
                 [](const MemberView& v) { EXPECT_EQ(v.data_claim, "postgresql"); }},
         Variant{"ANameThatOnlyBeginsAlikeIsNoParent",
                 [](Json& w, api::Member&, api::Archive&) {
-                  container(w)["volumeMounts"].push_back({{"name", "other"}, {"mountPath", "/var/lib/pgsql/data/user"}});
-                  w["spec"]["template"]["spec"]["volumes"].push_back({{"name", "other"}, {"persistentVolumeClaim", {{"claimName", "other"}}}});
+                  container(w)["volumeMounts"].push_back(
+                      {{"name", "other"}, {"mountPath", "/var/lib/pgsql/data/user"}});
+                  w["spec"]["template"]["spec"]["volumes"].push_back(
+                      {{"name", "other"}, {"persistentVolumeClaim", {{"claimName", "other"}}}});
                 },
                 [](const MemberView& v) { EXPECT_EQ(v.mount, "/var/lib/pgsql/data"); }},
         Variant{"PathInTheArchive", [](Json&, api::Member&, api::Archive& a) { a.path = "db/one"; },
@@ -107,9 +116,12 @@ INSTANTIATE_TEST_SUITE_P(
                   m.container = "postgresql";
                 },
                 [](const MemberView& v) { EXPECT_EQ(v.container, "postgresql"); }},
-        Variant{"RollingUpdateIsSeen", [](Json& w, api::Member&, api::Archive&) { w["spec"]["strategy"] = {{"type", "RollingUpdate"}}; },
-                [](const MemberView& v) { EXPECT_FALSE(v.recreate); }},
-        Variant{"DefaultStrategyIsRollingUpdate", [](Json& w, api::Member&, api::Archive&) { w["spec"].erase("strategy"); },
+        Variant{
+            "RollingUpdateIsSeen",
+            [](Json& w, api::Member&, api::Archive&) { w["spec"]["strategy"] = {{"type", "RollingUpdate"}}; },
+            [](const MemberView& v) { EXPECT_FALSE(v.recreate); }},
+        Variant{"DefaultStrategyIsRollingUpdate",
+                [](Json& w, api::Member&, api::Archive&) { w["spec"].erase("strategy"); },
                 [](const MemberView& v) { EXPECT_FALSE(v.recreate); }},
         Variant{"StatefulSetReplacesOneByOne",
                 [](Json& w, api::Member& m, api::Archive&) {
@@ -137,17 +149,23 @@ INSTANTIATE_TEST_SUITE_P(
                   EXPECT_EQ(v.replicas, 0);
                   EXPECT_EQ(v.replicas_before, 1);
                 }},
-        Variant{"ReplicasAbsentAreOne", [](Json& w, api::Member&, api::Archive&) { w["spec"].erase("replicas"); },
+        Variant{"ReplicasAbsentAreOne",
+                [](Json& w, api::Member&, api::Archive&) { w["spec"].erase("replicas"); },
                 [](const MemberView& v) { EXPECT_EQ(v.replicas, 1); }},
-        Variant{"OtherPort", [](Json& w, api::Member&, api::Archive&) { container(w)["ports"] = {{{"containerPort", 5433}}}; },
-                [](const MemberView& v) { EXPECT_EQ(v.port, 5433); }},
+        Variant{
+            "OtherPort",
+            [](Json& w, api::Member&, api::Archive&) { container(w)["ports"] = {{{"containerPort", 5433}}}; },
+            [](const MemberView& v) { EXPECT_EQ(v.port, 5433); }},
         Variant{"PortByItsName",
                 [](Json& w, api::Member&, api::Archive&) {
-                  container(w)["ports"] = {{{"name", "metrics"}, {"containerPort", 9187}}, {{"name", "postgresql"}, {"containerPort", 5434}}};
+                  container(w)["ports"] = {{{"name", "metrics"}, {"containerPort", 9187}},
+                                           {{"name", "postgresql"}, {"containerPort", 5434}}};
                 },
                 [](const MemberView& v) { EXPECT_EQ(v.port, 5434); }},
         Variant{"ManagedByHelm",
-                [](Json& w, api::Member&, api::Archive&) { w["metadata"]["annotations"] = {{"meta.helm.sh/release-name", "db"}}; },
+                [](Json& w, api::Member&, api::Archive&) {
+                  w["metadata"]["annotations"] = {{"meta.helm.sh/release-name", "db"}};
+                },
                 [](const MemberView& v) { EXPECT_EQ(v.manager, "Helm release db"); }}),
     [](const auto& param) { return std::string(param.param.name); });
 
@@ -158,9 +176,9 @@ struct Refusal {
   const char* words;
 };
 
-class Refusals : public testing::TestWithParam<Refusal> {};
+class RefusedMembers : public testing::TestWithParam<Refusal> {};
 
-TEST_P(Refusals, NameTheFieldAndWhatToWrite) {
+TEST_P(RefusedMembers, NameTheFieldAndWhatToWrite) {
   Json workload = tfrs::deployment("postgresql", 1);
   api::Member m = member();
   api::Archive a = archive();
@@ -172,49 +190,78 @@ TEST_P(Refusals, NameTheFieldAndWhatToWrite) {
 }
 
 INSTANTIATE_TEST_SUITE_P(
-    Table, Refusals,
+    Table, RefusedMembers,
     testing::Values(
-        Refusal{"SeveralReplicas", "SeveralReplicas", [](Json& w, api::Member&, api::Archive&) { w["spec"]["replicas"] = 3; },
-                "member postgresql: Deployment postgresql has 3 replicas; a member is one PostgreSQL instance. HINT: scale it to 1, or name each "
+        Refusal{"SeveralReplicas", "SeveralReplicas",
+                [](Json& w, api::Member&, api::Archive&) { w["spec"]["replicas"] = 3; },
+                "member postgresql: Deployment postgresql has 3 replicas; a member is one PostgreSQL "
+                "instance. HINT: scale it to 1, or name each "
                 "instance as a member of its own"},
         Refusal{"UnknownContainer", "SeveralContainers",
-                [](Json& w, api::Member&, api::Archive&) { w["spec"]["template"]["spec"]["containers"].push_back({{"name", "exporter"}}); },
-                "member postgresql: Deployment postgresql has several containers. HINT: set spec.members[name=postgresql].container to the one that "
+                [](Json& w, api::Member&, api::Archive&) {
+                  w["spec"]["template"]["spec"]["containers"].push_back({{"name", "exporter"}});
+                },
+                "member postgresql: Deployment postgresql has several containers. HINT: set "
+                "spec.members[name=postgresql].container to the one that "
                 "runs PostgreSQL"},
-        Refusal{"UnknownContainer", "NoSuchContainer", [](Json&, api::Member& m, api::Archive&) { m.container = "db"; },
-                "member postgresql: Deployment postgresql has no container db. HINT: set spec.members[name=postgresql].container to the one that runs "
+        Refusal{"UnknownContainer", "NoSuchContainer",
+                [](Json&, api::Member& m, api::Archive&) { m.container = "db"; },
+                "member postgresql: Deployment postgresql has no container db. HINT: set "
+                "spec.members[name=postgresql].container to the one that runs "
                 "PostgreSQL"},
-        Refusal{"UnknownDataDirectory", "NoPgdata", [](Json& w, api::Member&, api::Archive&) { container(w).erase("env"); },
-                "member postgresql: the container sets no PGDATA. HINT: set spec.members[name=postgresql].dataDirectory"},
+        Refusal{"UnknownDataDirectory", "NoPgdata",
+                [](Json& w, api::Member&, api::Archive&) { container(w).erase("env"); },
+                "member postgresql: the container sets no PGDATA. HINT: set "
+                "spec.members[name=postgresql].dataDirectory"},
         Refusal{"UnknownDataDirectory", "PgdataFromElsewhere",
                 [](Json& w, api::Member&, api::Archive&) {
-                  container(w)["env"][0] = {{"name", "PGDATA"}, {"valueFrom", {{"configMapKeyRef", {{"name", "c"}, {"key", "k"}}}}}};
+                  container(w)["env"][0] = {
+                      {"name", "PGDATA"},
+                      {"valueFrom", {{"configMapKeyRef", {{"name", "c"}, {"key", "k"}}}}}};
                 },
-                "member postgresql: the container sets no PGDATA. HINT: set spec.members[name=postgresql].dataDirectory"},
-        Refusal{"NoDataVolume", "NoClaim", [](Json& w, api::Member&, api::Archive&) { w["spec"]["template"]["spec"]["volumes"][0] = {{"name", "data"}, {"emptyDir", Json::object()}}; },
-                "member postgresql: no PersistentVolumeClaim is mounted above the data directory /var/lib/pgsql/data/userdata. HINT: a member's data must "
+                "member postgresql: the container sets no PGDATA. HINT: set "
+                "spec.members[name=postgresql].dataDirectory"},
+        Refusal{"NoDataVolume", "NoClaim",
+                [](Json& w, api::Member&, api::Archive&) {
+                  w["spec"]["template"]["spec"]["volumes"][0] = {{"name", "data"},
+                                                                 {"emptyDir", Json::object()}};
+                },
+                "member postgresql: no PersistentVolumeClaim is mounted above the data directory "
+                "/var/lib/pgsql/data/userdata. HINT: a member's data must "
                 "lie on a claim of its own; check dataDirectory and the volumes of the workload"},
-        Refusal{"NoDataVolume", "DataDirectoryElsewhere", [](Json&, api::Member& m, api::Archive&) { m.data_directory = "/data"; },
-                "member postgresql: no PersistentVolumeClaim is mounted above the data directory /data. HINT: a member's data must lie on a claim of its "
+        Refusal{"NoDataVolume", "DataDirectoryElsewhere",
+                [](Json&, api::Member& m, api::Archive&) { m.data_directory = "/data"; },
+                "member postgresql: no PersistentVolumeClaim is mounted above the data directory /data. "
+                "HINT: a member's data must lie on a claim of its "
                 "own; check dataDirectory and the volumes of the workload"},
-        Refusal{"ArchiveNotMounted", "ArchiveNotMounted", [](Json& w, api::Member&, api::Archive&) { container(w)["volumeMounts"].erase(1); },
-                "member postgresql: the archive's claim postgresql-backup-cns is not mounted in container postgresql. HINT: mount the claim "
+        Refusal{"ArchiveNotMounted", "ArchiveNotMounted",
+                [](Json& w, api::Member&, api::Archive&) { container(w)["volumeMounts"].erase(1); },
+                "member postgresql: the archive's claim postgresql-backup-cns is not mounted in container "
+                "postgresql. HINT: mount the claim "
                 "postgresql-backup-cns into Deployment postgresql"},
-        Refusal{"SubPath", "SubPathOfData", [](Json& w, api::Member&, api::Archive&) { container(w)["volumeMounts"][0]["subPath"] = "pg"; },
-                "member postgresql: a volume is mounted by subPath, which this version does not support. HINT: mount the volume's root"},
-        Refusal{"SubPath", "SubPathOfTheArchive", [](Json& w, api::Member&, api::Archive&) { container(w)["volumeMounts"][1]["subPath"] = "pg"; },
-                "member postgresql: a volume is mounted by subPath, which this version does not support. HINT: mount the volume's root"},
+        Refusal{
+            "SubPath", "SubPathOfData",
+            [](Json& w, api::Member&, api::Archive&) { container(w)["volumeMounts"][0]["subPath"] = "pg"; },
+            "member postgresql: a volume is mounted by subPath, which this version does not support. HINT: "
+            "mount the volume's root"},
+        Refusal{
+            "SubPath", "SubPathOfTheArchive",
+            [](Json& w, api::Member&, api::Archive&) { container(w)["volumeMounts"][1]["subPath"] = "pg"; },
+            "member postgresql: a volume is mounted by subPath, which this version does not support. HINT: "
+            "mount the volume's root"},
         Refusal{"NoClaim", "ClaimMissing",
                 [](Json& w, api::Member&, api::Archive&) {
                   w["spec"]["template"]["spec"]["volumes"][0]["persistentVolumeClaim"]["claimName"] = "gone";
                 },
-                "member postgresql: PersistentVolumeClaim gone does not exist. HINT: create the claim or correct its name"},
+                "member postgresql: PersistentVolumeClaim gone does not exist. HINT: create the claim or "
+                "correct its name"},
         Refusal{"NoClaim", "ArchivesClaimMissing",
                 [](Json& w, api::Member&, api::Archive& a) {
                   w["spec"]["template"]["spec"]["volumes"][1]["persistentVolumeClaim"]["claimName"] = "gone";
                   a.claim_name = "gone";
                 },
-                "member postgresql: PersistentVolumeClaim gone does not exist. HINT: create the claim or correct its name"}),
+                "member postgresql: PersistentVolumeClaim gone does not exist. HINT: create the claim or "
+                "correct its name"}),
     [](const auto& param) { return std::string(param.param.name); });
 
 std::vector<MemberView> members(const Json& a, const Json& b) {
@@ -241,7 +288,8 @@ TEST(SelectedMember, IsTheOnlyOneOrNone) {
       {Json::object(), {{"name", "a"}}, {{"name", "b"}}, ""},
       {Json(), {{"name", "a"}}, {{"name", "b"}}, ""},
   };
-  for (const auto& row : table) EXPECT_EQ(selected_member(row.selector, members(row.a, row.b)), row.selected) << row.selector;
+  for (const auto& row : table)
+    EXPECT_EQ(selected_member(row.selector, members(row.a, row.b)), row.selected) << row.selector;
 }
 
 ServiceView service(const Json& selector) {
@@ -256,7 +304,10 @@ TEST(SwitchedSelector, KeepsTheKeysAndTakesTheCandidatesValues) {
     Json selector, a, b, next;
   } table[] = {
       {{{"name", "a"}}, {{"name", "a"}}, {{"name", "b"}}, {{"name", "b"}}},
-      {{{"name", "a"}, {"app", "db"}}, {{"name", "a"}, {"app", "db"}}, {{"name", "b"}, {"app", "db"}}, {{"name", "b"}, {"app", "db"}}},
+      {{{"name", "a"}, {"app", "db"}},
+       {{"name", "a"}, {"app", "db"}},
+       {{"name", "b"}, {"app", "db"}},
+       {{"name", "b"}, {"app", "db"}}},
       {{{"name", "a"}}, {{"name", "a"}}, {{"name", "b"}, {"tier", "db"}}, {{"name", "b"}}},
   };
   for (const auto& row : table) {
@@ -276,19 +327,39 @@ TEST(SwitchedSelector, RefusesWhatCannotTellThemApart) {
     const char* reason;
     const char* words;
   } table[] = {
-      {{{"name", "a"}, {"pod", "x"}}, {{"name", "a"}, {"pod", "x"}}, {{"name", "b"}}, "SelectorKeyMissing",
-       "Service postgresql selects by pod, a label the pods of b do not have. HINT: add the label pod to the pod template of Deployment b"},
-      {{{"app", "db"}}, {{"app", "db"}, {"name", "a"}}, {{"app", "db"}, {"name", "b"}}, "SelectorAmbiguous",
-       "Service postgresql cannot tell b from another member: selector {\"app\":\"db\"} matches more than one. HINT: add a label to the selector that "
+      {{{"name", "a"}, {"pod", "x"}},
+       {{"name", "a"}, {"pod", "x"}},
+       {{"name", "b"}},
+       "SelectorKeyMissing",
+       "Service postgresql selects by pod, a label the pods of b do not have. HINT: add the label pod to the "
+       "pod template of Deployment b"},
+      {{{"app", "db"}},
+       {{"app", "db"}, {"name", "a"}},
+       {{"app", "db"}, {"name", "b"}},
+       "SelectorAmbiguous",
+       "Service postgresql cannot tell b from another member: selector {\"app\":\"db\"} matches more than "
+       "one. HINT: add a label to the selector that "
        "differs between the members"},
       // The primary's pods carry a superset: the new selector would still match them too.
-      {{{"name", "a"}}, {{"name", "b"}, {"extra", "x"}}, {{"name", "b"}}, "SelectorAmbiguous",
-       "Service postgresql cannot tell b from another member: selector {\"name\":\"b\"} matches more than one. HINT: add a label to the selector that "
+      {{{"name", "a"}},
+       {{"name", "b"}, {"extra", "x"}},
+       {{"name", "b"}},
+       "SelectorAmbiguous",
+       "Service postgresql cannot tell b from another member: selector {\"name\":\"b\"} matches more than "
+       "one. HINT: add a label to the selector that "
        "differs between the members"},
-      {Json(), {{"name", "a"}}, {{"name", "b"}}, "NoSelector",
-       "Service postgresql has no selector. HINT: a Service without a selector cannot be switched; give it one that matches the primary's pods"},
-      {Json::object(), {{"name", "a"}}, {{"name", "b"}}, "NoSelector",
-       "Service postgresql has no selector. HINT: a Service without a selector cannot be switched; give it one that matches the primary's pods"},
+      {Json(),
+       {{"name", "a"}},
+       {{"name", "b"}},
+       "NoSelector",
+       "Service postgresql has no selector. HINT: a Service without a selector cannot be switched; give it "
+       "one that matches the primary's pods"},
+      {Json::object(),
+       {{"name", "a"}},
+       {{"name", "b"}},
+       "NoSelector",
+       "Service postgresql has no selector. HINT: a Service without a selector cannot be switched; give it "
+       "one that matches the primary's pods"},
   };
   for (const auto& row : table) {
     auto all = members(row.a, row.b);
@@ -310,18 +381,23 @@ TEST(ManagedBy, ReadsTheMarksOfOthers) {
       {R"({"labels": {"argocd.argoproj.io/instance": "x"}})", "Argo CD"},
       {R"({"labels": {"kustomize.toolkit.fluxcd.io/name": "x"}})", "Flux"},
       {R"({"labels": {"helm.toolkit.fluxcd.io/name": "x", "app.kubernetes.io/managed-by": "Helm"}})", "Flux"},
-      {R"({"annotations": {"meta.helm.sh/release-name": "db"}, "labels": {"app.kubernetes.io/managed-by": "Helm"}})", "Helm release db"},
+      {R"({"annotations": {"meta.helm.sh/release-name": "db"}, "labels": {"app.kubernetes.io/managed-by": "Helm"}})",
+       "Helm release db"},
       {R"({"labels": {"app.kubernetes.io/managed-by": "Helm"}})", "Helm"},
-      {R"({"annotations": {"argocd.argoproj.io/tracking-id": "x", "meta.helm.sh/release-name": "db"}})", "Argo CD"},
+      {R"({"annotations": {"argocd.argoproj.io/tracking-id": "x", "meta.helm.sh/release-name": "db"}})",
+       "Argo CD"},
       {R"({"labels": null, "annotations": null})", ""},
   };
-  for (const auto& row : table) EXPECT_EQ(managed_by({{"metadata", Json::parse(row.metadata)}}), row.manager) << row.metadata;
+  for (const auto& row : table)
+    EXPECT_EQ(managed_by({{"metadata", Json::parse(row.metadata)}}), row.manager) << row.metadata;
   EXPECT_EQ(managed_by(Json()), "");
 }
 
 TEST(GitChanges, SayWhatToCommitAndForceApprovalWhereSomebodyElseManages) {
-  Json ours = git_change("Service/postgresql", "", "  selector: {\"name\":\"a\"}", "  selector: {\"name\":\"b\"}");
-  EXPECT_EQ(ours, (Json{{"object", "Service/postgresql"}, {"diff", "-  selector: {\"name\":\"a\"}\n+  selector: {\"name\":\"b\"}"}}));
+  Json ours =
+      git_change("Service/postgresql", "", "  selector: {\"name\":\"a\"}", "  selector: {\"name\":\"b\"}");
+  EXPECT_EQ(ours, (Json{{"object", "Service/postgresql"},
+                        {"diff", "-  selector: {\"name\":\"a\"}\n+  selector: {\"name\":\"b\"}"}}));
   Json theirs = git_change("Deployment/x", "Argo CD", "  replicas: 1", "  replicas: 0");
   EXPECT_EQ(theirs["manager"], "Argo CD");
   EXPECT_FALSE(managed(Json::array({ours})));

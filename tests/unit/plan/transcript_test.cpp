@@ -9,19 +9,26 @@ namespace {
 using api::Json;
 
 Json object() {
-  return {{"metadata", {{"name", "before-the-mistake"}, {"namespace", "tfrs"}, {"uid", "uid-1"}}}, {"spec", {{"approvedPlan", "0123456789abcdef"}}}};
+  return {{"metadata", {{"name", "before-the-mistake"}, {"namespace", "tfrs"}, {"uid", "uid-1"}}},
+          {"spec", {{"approvedPlan", "0123456789abcdef"}}}};
 }
 
 api::ActionStatus status() {
   api::ActionStatus s;
   s.start_time = "2026-11-20T15:00:00Z";
-  s.plan = {{"digest", "0123456789abcdef"},
-            {"facts", {{"to", "postgresql-standby"}, {"absent", nullptr}, {"empty", ""}, {"databaseBytes", 1234}}},
-            {"dataAtStake", {{"transactions", 3}}}};
+  s.plan = {
+      {"digest", "0123456789abcdef"},
+      {"facts", {{"to", "postgresql-standby"}, {"absent", nullptr}, {"empty", ""}, {"databaseBytes", 1234}}},
+      {"dataAtStake", {{"transactions", 3}}}};
   s.operation.inputs = {{"topology", "tfrs"}};
-  s.operation.log = {{{"step", "hold"}, {"text", "hold the volume"}, {"startTime", "t1"}, {"endTime", "t2"}, {"outcome", "ok"}},
+  s.operation.log = {{{"step", "hold"},
+                      {"text", "hold the volume"},
+                      {"startTime", "t1"},
+                      {"endTime", "t2"},
+                      {"outcome", "ok"}},
                      {{"step", "recover"}, {"text", "restore | replay\nverify"}, {"startTime", "t3"}}};
-  s.operation.results = {{"hold", Json::object()}, {"recover", {{"newTimeline", 2}, {"undoDirectory", "/x"}}}};
+  s.operation.results = {{"hold", Json::object()},
+                         {"recover", {{"newTimeline", 2}, {"undoDirectory", "/x"}}}};
   return s;
 }
 
@@ -97,7 +104,8 @@ TEST(Transcript, KeepsEveryRowOneRow) {
     std::size_t start = text.find("| hold", steps), end = text.find('\n', start);
     std::string row = text.substr(start, end - start);
     std::size_t bars = 0;
-    for (std::size_t i = 0; i < row.size(); ++i) bars += row[i] == '|' && (i == 0 || row[i - 1] != '\\') ? 1U : 0U;
+    for (std::size_t i = 0; i < row.size(); ++i)
+      bars += row[i] == '|' && (i == 0 || row[i - 1] != '\\') ? 1U : 0U;
     EXPECT_EQ(bars, 6U) << row;
     EXPECT_EQ(text.find('\r'), std::string::npos);
   }
@@ -109,7 +117,9 @@ TEST(Transcript, FitsIntoAConfigMapAndStaysUtf8) {
     std::string large;
     for (int i = 0; i < 1000; ++i) large += "日本語";
     s.start_time += std::string(shift, 'x');
-    for (int i = 0; i < 2000; ++i) s.operation.log.push_back({{"step", "s" + std::to_string(i)}, {"text", large}, {"startTime", "t"}, {"outcome", large}});
+    for (int i = 0; i < 2000; ++i)
+      s.operation.log.push_back(
+          {{"step", "s" + std::to_string(i)}, {"text", large}, {"startTime", "t"}, {"outcome", large}});
     std::string text = transcript("PostgresRestore", object(), s, "Completed");
     EXPECT_LE(text.size(), 512U * 1024U);
     EXPECT_GT(text.size(), 511U * 1024U);

@@ -1,5 +1,5 @@
-// Every Job we build, whatever it is for: what a namespace with PodSecurity restricted, quotas, Services and prying eyes
-// needs of it.
+// Every Job we build, whatever it is for: what a namespace with PodSecurity restricted, quotas, Services and
+// prying eyes needs of it.
 #include "specs/job.hpp"
 
 #include <set>
@@ -22,14 +22,18 @@ plan::MemberView view(const Json& workload, std::vector<Json> pods = {}) {
   m.workload.name = "postgresql";
   api::Archive archive;
   archive.claim_name = "postgresql-backup-cns";
-  auto v = plan::member_view(m, archive, "tfrs", workload, {{"postgresql", "claim-1"}, {"postgresql-backup-cns", "claim-3"}});
+  auto v = plan::member_view(m, archive, "tfrs", workload,
+                             {{"postgresql", "claim-1"}, {"postgresql-backup-cns", "claim-3"}});
   if (!v) throw std::runtime_error(v.error().text());
   v->pods = std::move(pods);
   return *v;
 }
 
 plan::MemberView stopped() { return view(tfrs::deployment("postgresql", 0)); }
-plan::MemberView running() { return view(tfrs::deployment("postgresql", 1), {tfrs::pod("postgresql-1", {{"name", "postgresql"}}, "10.0.0.1")}); }
+plan::MemberView running() {
+  return view(tfrs::deployment("postgresql", 1),
+              {tfrs::pod("postgresql-1", {{"name", "postgresql"}}, "10.0.0.1")});
+}
 
 JobRequest request(const plan::MemberView& m, const char* job, Mount data) {
   JobRequest q;
@@ -72,7 +76,7 @@ struct Kind {
   Mount data;
 };
 
-class EveryJob : public testing::TestWithParam<Kind> {
+class BuiltJobs : public testing::TestWithParam<Kind> {
  protected:
   api::Connection connection;
   api::JobOverrides overrides;
@@ -89,7 +93,7 @@ class EveryJob : public testing::TestWithParam<Kind> {
   }
 };
 
-TEST_P(EveryJob, IsAllowedByPodSecurityRestricted) {
+TEST_P(BuiltJobs, IsAllowedByPodSecurityRestricted) {
   Json job = build();
   const Json& pod = pod_of(job);
   for (const char* list : {"initContainers", "containers"}) {
@@ -115,18 +119,20 @@ TEST_P(EveryJob, IsAllowedByPodSecurityRestricted) {
   }
 }
 
-TEST_P(EveryJob, HasNoWordWithTheApiServer) {
+TEST_P(BuiltJobs, HasNoWordWithTheApiServer) {
   const Json job = build();
   EXPECT_EQ(pod_of(job)["automountServiceAccountToken"], false);
   EXPECT_EQ(pod_of(job)["enableServiceLinks"], false);
   EXPECT_EQ(job.dump().find("serviceAccountToken"), std::string::npos);
 }
 
-TEST_P(EveryJob, IsNeverSelectedAsAMember) {
+TEST_P(BuiltJobs, IsNeverSelectedAsAMember) {
   const Json job = build();
-  for (const Json& labels : {at(job, {"metadata", "labels"}), at(job, {"spec", "template", "metadata", "labels"})}) {
+  for (const Json& labels :
+       {at(job, {"metadata", "labels"}), at(job, {"spec", "template", "metadata", "labels"})}) {
     EXPECT_FALSE(plan::selector_matches({{"matchLabels", member.labels}}, labels));
-    EXPECT_FALSE(plan::selector_matches({{"matchLabels", tfrs::service("postgresql")["spec"]["selector"]}}, labels));
+    EXPECT_FALSE(
+        plan::selector_matches({{"matchLabels", tfrs::service("postgresql")["spec"]["selector"]}}, labels));
     for (const auto& [key, value] : member.labels.items()) EXPECT_FALSE(labels.contains(key)) << key;
     EXPECT_EQ(labels, (Json{{"app.kubernetes.io/name", "pgrunbook"},
                             {"app.kubernetes.io/component", "job"},
@@ -136,7 +142,7 @@ TEST_P(EveryJob, IsNeverSelectedAsAMember) {
   }
 }
 
-TEST_P(EveryJob, RunsOnceAndIsNeverEndedByAClock) {
+TEST_P(BuiltJobs, RunsOnceAndIsNeverEndedByAClock) {
   const Json job = build();
   EXPECT_EQ(job["spec"]["backoffLimit"], 0);
   EXPECT_EQ(job["spec"]["podReplacementPolicy"], "Failed");
@@ -151,7 +157,7 @@ TEST_P(EveryJob, RunsOnceAndIsNeverEndedByAClock) {
   EXPECT_EQ(build(), job) << "the same request gives the same Job";
 }
 
-TEST_P(EveryJob, MountsWholeVolumesWhereTheMemberHasThem) {
+TEST_P(BuiltJobs, MountsWholeVolumesWhereTheMemberHasThem) {
   const Json job = build();
   for (const Json& m : work_of(job)["volumeMounts"]) {
     EXPECT_FALSE(m.contains("subPath") || m.contains("subPathExpr")) << m;
@@ -168,11 +174,12 @@ TEST_P(EveryJob, MountsWholeVolumesWhereTheMemberHasThem) {
     EXPECT_EQ(data["readOnly"], GetParam().data == Mount::kReadOnly);
     EXPECT_EQ(volume(job, data["name"])["persistentVolumeClaim"]["claimName"], "postgresql");
   }
-  EXPECT_EQ(volume(job, mount_at(job, "/pgrunbook-transcript")["name"])["configMap"]["name"], "pgr-before-transcript");
+  EXPECT_EQ(volume(job, mount_at(job, "/pgrunbook-transcript")["name"])["configMap"]["name"],
+            "pgr-before-transcript");
   EXPECT_EQ(mount_at(job, "/pgrunbook")["readOnly"], true);
 }
 
-TEST_P(EveryJob, HoldsSecretsOnlyByReference) {
+TEST_P(BuiltJobs, HoldsSecretsOnlyByReference) {
   const Json job = build();
   for (const auto& [name, secret, key] : {std::tuple{"PGRUNBOOK_PASSWORD", "pgrunbook-roles", "password"},
                                           std::tuple{"PGRUNBOOK_APP_USER", "postgresql", "username"},
@@ -192,24 +199,26 @@ TEST_P(EveryJob, HoldsSecretsOnlyByReference) {
   EXPECT_EQ(order->dump().find("assword"), std::string::npos);
 }
 
-TEST_P(EveryJob, HasRequestsAndLimitsInEveryContainer) {
+TEST_P(BuiltJobs, HasRequestsAndLimitsInEveryContainer) {
   const Json job = build();
   for (const char* list : {"initContainers", "containers"}) {
     for (const Json& c : pod_of(job)[list]) {
       for (const char* part : {"requests", "limits"}) {
-        for (const char* what : {"cpu", "memory"}) EXPECT_TRUE(at(c, {"resources", part, what}).is_string()) << c["name"] << part << what;
+        for (const char* what : {"cpu", "memory"})
+          EXPECT_TRUE(at(c, {"resources", part, what}).is_string()) << c["name"] << part << what;
       }
     }
   }
 }
 
-TEST_P(EveryJob, IsLeftAloneByMeshesAndAutoscalers) {
+TEST_P(BuiltJobs, IsLeftAloneByMeshesAndAutoscalers) {
   const Json job = build();
   EXPECT_EQ(at(job, {"spec", "template", "metadata", "annotations"}),
-            (Json{{"sidecar.istio.io/inject", "false"}, {"cluster-autoscaler.kubernetes.io/safe-to-evict", "false"}}));
+            (Json{{"sidecar.istio.io/inject", "false"},
+                  {"cluster-autoscaler.kubernetes.io/safe-to-evict", "false"}}));
 }
 
-TEST_P(EveryJob, RunsAsTheMember) {
+TEST_P(BuiltJobs, RunsAsTheMember) {
   const Json job = build();
   EXPECT_EQ(work_of(job)["image"], "registry.example/sclorg/postgresql-15:1");
   EXPECT_EQ(work_of(job)["command"], (Json{"/pgrunbook/pgrunbook-agent", "job"}));
@@ -220,33 +229,40 @@ TEST_P(EveryJob, RunsAsTheMember) {
   EXPECT_EQ(pod_of(job)["securityContext"]["fsGroupChangePolicy"], "OnRootMismatch");
 }
 
-INSTANTIATE_TEST_SUITE_P(Jobs, EveryJob,
-                         testing::Values(Kind{api::jobs::kSetup, Mount::kReadWrite}, Kind{api::jobs::kProof, Mount::kNone},
-                                         Kind{api::jobs::kPlan, Mount::kNone}, Kind{api::jobs::kBackup, Mount::kReadOnly},
-                                         Kind{api::jobs::kRecover, Mount::kReadWrite}, Kind{api::jobs::kUndo, Mount::kReadWrite},
-                                         Kind{api::jobs::kFence, Mount::kReadWrite}, Kind{api::jobs::kUnfence, Mount::kReadWrite},
-                                         Kind{api::jobs::kRecord, Mount::kNone}),
-                         [](const auto& param) { return std::string(param.param.job); });
+INSTANTIATE_TEST_SUITE_P(
+    Jobs, BuiltJobs,
+    testing::Values(Kind{api::jobs::kSetup, Mount::kReadWrite}, Kind{api::jobs::kProof, Mount::kNone},
+                    Kind{api::jobs::kPlan, Mount::kNone}, Kind{api::jobs::kBackup, Mount::kReadOnly},
+                    Kind{api::jobs::kRecover, Mount::kReadWrite}, Kind{api::jobs::kUndo, Mount::kReadWrite},
+                    Kind{api::jobs::kFence, Mount::kReadWrite}, Kind{api::jobs::kUnfence, Mount::kReadWrite},
+                    Kind{api::jobs::kRecord, Mount::kNone}),
+    [](const auto& param) { return std::string(param.param.job); });
 
 // Terms are an OR: the node must be asked for in each of them.
 TEST(Nodes, FollowTheRunningPodThatHoldsTheVolume) {
   auto terms = [](const Json& job) {
-    return at(job, {"spec", "template", "spec", "affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms"});
+    return at(job, {"spec", "template", "spec", "affinity", "nodeAffinity",
+                    "requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms"});
   };
   const Json here = {{{"key", "metadata.name"}, {"operator", "In"}, {"values", {"node1"}}}};
   plan::MemberView m = running();
-  EXPECT_EQ(terms(build_job(request(m, api::jobs::kFence, Mount::kReadWrite))), (Json::array({{{"matchFields", here}}})));
-  EXPECT_TRUE(terms(build_job(request(m, api::jobs::kPlan, Mount::kNone))).is_null()) << "its volume is not mounted";
+  EXPECT_EQ(terms(build_job(request(m, api::jobs::kFence, Mount::kReadWrite))),
+            (Json::array({{{"matchFields", here}}})));
+  EXPECT_TRUE(terms(build_job(request(m, api::jobs::kPlan, Mount::kNone))).is_null())
+      << "its volume is not mounted";
   plan::MemberView none = stopped();
   EXPECT_TRUE(terms(build_job(request(none, api::jobs::kFence, Mount::kReadWrite))).is_null());
 
   Json workload = tfrs::deployment("postgresql", 1);
-  Json disk = {{{"key", "disk"}, {"operator", "In"}, {"values", {"ssd"}}}}, zone = {{{"key", "zone"}, {"operator", "In"}, {"values", {"a"}}}};
-  workload["spec"]["template"]["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"] =
-      Json::array({{{"matchExpressions", disk}}, {{"matchExpressions", zone}}});
+  Json disk = {{{"key", "disk"}, {"operator", "In"}, {"values", {"ssd"}}}},
+       zone = {{{"key", "zone"}, {"operator", "In"}, {"values", {"a"}}}};
+  workload["spec"]["template"]["spec"]["affinity"]["nodeAffinity"]
+          ["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"] =
+              Json::array({{{"matchExpressions", disk}}, {{"matchExpressions", zone}}});
   plan::MemberView pinned = view(workload, {tfrs::pod("postgresql-1", {{"name", "postgresql"}}, "10.0.0.1")});
   EXPECT_EQ(terms(build_job(request(pinned, api::jobs::kFence, Mount::kReadWrite))),
-            (Json::array({{{"matchExpressions", disk}, {"matchFields", here}}, {{"matchExpressions", zone}, {"matchFields", here}}})));
+            (Json::array({{{"matchExpressions", disk}, {"matchFields", here}},
+                          {{"matchExpressions", zone}, {"matchFields", here}}})));
 }
 
 TEST(Nodes, RulesOfTheMemberAreKeptAndOverridden) {
@@ -277,7 +293,8 @@ TEST(Nodes, RulesOfTheMemberAreKeptAndOverridden) {
   EXPECT_EQ(pod_of(job)["nodeSelector"], (Json{{"disk", "hdd"}}));
   EXPECT_EQ(pod_of(job)["tolerations"], Json::array());
   EXPECT_EQ(job["metadata"]["labels"]["billing"], "tfrs");
-  EXPECT_EQ(job["metadata"]["labels"]["app.kubernetes.io/name"], "pgrunbook") << "the chart's NetworkPolicies select by it";
+  EXPECT_EQ(job["metadata"]["labels"]["app.kubernetes.io/name"], "pgrunbook")
+      << "the chart's NetworkPolicies select by it";
 }
 
 TEST(Resources, AreTheMembersForARecoverySmallOtherwiseAndTheSpecsFirst) {
@@ -295,19 +312,23 @@ TEST(Resources, AreTheMembersForARecoverySmallOtherwiseAndTheSpecsFirst) {
   plan::MemberView bare = view(workload);
   JobRequest r = request(bare, api::jobs::kRecover, Mount::kReadWrite);
   r.member_sized = true;
-  EXPECT_EQ(at(work_of(build_job(r)), {"resources", "limits", "memory"}), "128Mi") << "a member without limits gives none to copy";
+  EXPECT_EQ(at(work_of(build_job(r)), {"resources", "limits", "memory"}), "128Mi")
+      << "a member without limits gives none to copy";
 }
 
 TEST(Users, OfTheContainerWinOverThePods) {
   Json workload = tfrs::deployment("postgresql", 0);
   workload["spec"]["template"]["spec"]["containers"][0]["securityContext"]["runAsUser"] = 26;
   plan::MemberView m = view(workload);
-  EXPECT_EQ(pod_of(build_job(request(m, api::jobs::kRecover, Mount::kReadWrite)))["securityContext"]["runAsUser"], 26);
+  EXPECT_EQ(
+      pod_of(build_job(request(m, api::jobs::kRecover, Mount::kReadWrite)))["securityContext"]["runAsUser"],
+      26);
   workload["spec"]["template"]["spec"].erase("securityContext");
   workload["spec"]["template"]["spec"]["containers"][0].erase("securityContext");
   plan::MemberView bare = view(workload);  // OpenShift gives the uid
   const Json job = build_job(request(bare, api::jobs::kRecover, Mount::kReadWrite));
-  EXPECT_EQ(pod_of(job)["securityContext"], (Json{{"runAsNonRoot", true}, {"seccompProfile", {{"type", "RuntimeDefault"}}}}));
+  EXPECT_EQ(pod_of(job)["securityContext"],
+            (Json{{"runAsNonRoot", true}, {"seccompProfile", {{"type", "RuntimeDefault"}}}}));
 }
 
 TEST(Environment, TakesOnlyThePathsOfTheImage) {
@@ -321,26 +342,37 @@ TEST(Environment, TakesOnlyThePathsOfTheImage) {
   EXPECT_EQ(env(job, "LD_LIBRARY_PATH")["value"], "/opt/pg/lib");
   EXPECT_TRUE(env(job, "PGDATA").is_null());
   EXPECT_EQ(env(job, "TZ")["value"], "UTC");
-  EXPECT_TRUE(env(job, "PGRUNBOOK_APP_USER").is_null()) << "only Jobs that connect as the application get its login";
+  EXPECT_TRUE(env(job, "PGRUNBOOK_APP_USER").is_null())
+      << "only Jobs that connect as the application get its login";
 }
 
 TEST(Names, AreDeterministicAndShort) {
   struct {
     const char* kind;
     const char* name;
-  } table[] = {{"PostgresBackup", "pgb-12345678-plan-2"}, {"PostgresRestore", "pgr-12345678-plan-2"}, {"Failover", "pgf-12345678-plan-2"},
+  } table[] = {{"PostgresBackup", "pgb-12345678-plan-2"},
+               {"PostgresRestore", "pgr-12345678-plan-2"},
+               {"Failover", "pgf-12345678-plan-2"},
                {"PostgresTopology", "pgt-12345678-plan-2"}};
-  for (const auto& row : table) EXPECT_EQ(job_name(row.kind, "12345678-1234-1234-1234-123456789012", "plan", 2), row.name);
+  for (const auto& row : table)
+    EXPECT_EQ(job_name(row.kind, "12345678-1234-1234-1234-123456789012", "plan", 2), row.name);
 }
 
 TEST(MemoryMib, ReadsQuantities) {
   struct {
     Json memory;
     int mib;
-  } table[] = {{"256Mi", 256}, {"2Gi", 2048}, {"1.5Gi", 1536}, {"1048576Ki", 1024}, {"1G", 953}, {"500M", 476}, {"1048576k", 1000},
-               {"268435456", 256}, {"1e9", 953}, {"128974848000m", 0}, {"1Ti", 1048576}, {"1T", 953674}, {"lots", 0}, {"", 0}, {"10Xi", 0},
-               {268435456, 256}, {nullptr, 0}};
-  for (const auto& row : table) EXPECT_EQ(memory_mib({{"limits", {{"memory", row.memory}}}}), row.mib) << row.memory;
+  } table[] = {{"256Mi", 256},     {"2Gi", 2048},
+               {"1.5Gi", 1536},    {"1048576Ki", 1024},
+               {"1G", 953},        {"500M", 476},
+               {"1048576k", 1000}, {"268435456", 256},
+               {"1e9", 953},       {"128974848000m", 0},
+               {"1Ti", 1048576},   {"1T", 953674},
+               {"lots", 0},        {"", 0},
+               {"10Xi", 0},        {268435456, 256},
+               {nullptr, 0}};
+  for (const auto& row : table)
+    EXPECT_EQ(memory_mib({{"limits", {{"memory", row.memory}}}}), row.mib) << row.memory;
   EXPECT_EQ(memory_mib(Json()), 0);
   EXPECT_EQ(memory_mib({{"requests", {{"memory", "1Gi"}}}}), 0) << "a request is no limit";
 }

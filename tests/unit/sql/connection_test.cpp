@@ -1,5 +1,5 @@
-// The controller's connections: what each refusal of a server means for the caller, deadlines that hold, and passwords
-// that appear in no message.
+// The controller's connections: what each refusal of a server means for the caller, deadlines that hold, and
+// passwords that appear in no message.
 #include "sql/connection.hpp"
 
 #include <gtest/gtest.h>
@@ -54,9 +54,9 @@ struct Refused {
   const char* reason;
 };
 
-class Refusals : public testing::TestWithParam<Refused> {};
+class RefusedConnections : public testing::TestWithParam<Refused> {};
 
-TEST_P(Refusals, WhileConnectingSayWhatTheCallerCanDo) {
+TEST_P(RefusedConnections, WhileConnectingSayWhatTheCallerCanDo) {
   FakePostgres server;
   server.refuse(FakePostgres::Refusal{GetParam().sqlstate, GetParam().message});
   auto c = Connection::open(server.target(), soon());
@@ -70,15 +70,22 @@ TEST_P(Refusals, WhileConnectingSayWhatTheCallerCanDo) {
 }
 
 INSTANTIATE_TEST_SUITE_P(
-    Table, Refusals,
-    testing::Values(Refused{"WrongPassword", "28P01", "password authentication failed for user \"tfrs\"", ErrorCode::kUnauthorized, "AuthenticationFailed"},
-                    Refused{"NoRole", "28000", "role \"tfrs\" does not exist", ErrorCode::kUnauthorized, "AuthenticationFailed"},
-                    Refused{"NoPgHba", "28000", "no pg_hba.conf entry for host \"10.0.0.9\", user \"tfrs\", database \"tfrs\"", ErrorCode::kUnauthorized,
-                            "NoPgHbaEntry"},
-                    Refused{"Starting", "57P03", "the database system is starting up", ErrorCode::kUnavailable, "StartingUp"},
-                    Refused{"NotYet", "57P03", "the database system is not yet accepting connections", ErrorCode::kUnavailable, "StartingUp"},
-                    Refused{"ShuttingDown", "57P03", "the database system is shutting down", ErrorCode::kUnavailable, "ShuttingDown"},
-                    Refused{"TooMany", "53300", "sorry, too many clients already", ErrorCode::kUnavailable, "Unreachable"}),
+    Table, RefusedConnections,
+    testing::Values(Refused{"WrongPassword", "28P01", "password authentication failed for user \"tfrs\"",
+                            ErrorCode::kUnauthorized, "AuthenticationFailed"},
+                    Refused{"NoRole", "28000", "role \"tfrs\" does not exist", ErrorCode::kUnauthorized,
+                            "AuthenticationFailed"},
+                    Refused{"NoPgHba", "28000",
+                            "no pg_hba.conf entry for host \"10.0.0.9\", user \"tfrs\", database \"tfrs\"",
+                            ErrorCode::kUnauthorized, "NoPgHbaEntry"},
+                    Refused{"Starting", "57P03", "the database system is starting up",
+                            ErrorCode::kUnavailable, "StartingUp"},
+                    Refused{"NotYet", "57P03", "the database system is not yet accepting connections",
+                            ErrorCode::kUnavailable, "StartingUp"},
+                    Refused{"ShuttingDown", "57P03", "the database system is shutting down",
+                            ErrorCode::kUnavailable, "ShuttingDown"},
+                    Refused{"TooMany", "53300", "sorry, too many clients already", ErrorCode::kUnavailable,
+                            "Unreachable"}),
     [](const auto& param) { return std::string(param.param.name); });
 
 TEST(Statements, ThatFailSayWhatTheCallerCanDo) {
@@ -87,10 +94,13 @@ TEST(Statements, ThatFailSayWhatTheCallerCanDo) {
     const char* message;
     ErrorCode code;
     const char* reason;
-  } table[] = {{"42501", "permission denied for function pg_switch_wal", ErrorCode::kForbidden, "InsufficientPrivilege"},
-               {"42P01", "relation \"x\" does not exist", ErrorCode::kInvalid, "Invalid"},
-               {"57P01", "terminating connection due to administrator command", ErrorCode::kUnavailable, "ShuttingDown"},
-               {"25006", "cannot execute CREATE TABLE in a read-only transaction", ErrorCode::kInvalid, "Invalid"}};
+  } table[] = {
+      {"42501", "permission denied for function pg_switch_wal", ErrorCode::kForbidden,
+       "InsufficientPrivilege"},
+      {"42P01", "relation \"x\" does not exist", ErrorCode::kInvalid, "Invalid"},
+      {"57P01", "terminating connection due to administrator command", ErrorCode::kUnavailable,
+       "ShuttingDown"},
+      {"25006", "cannot execute CREATE TABLE in a read-only transaction", ErrorCode::kInvalid, "Invalid"}};
   FakePostgres::Refusal next;
   FakePostgres server([&](const std::string& sql, const std::vector<std::string>&) {
     if (sql == "ok") return Reply{{{"1"}}};
@@ -106,12 +116,13 @@ TEST(Statements, ThatFailSayWhatTheCallerCanDo) {
     ASSERT_FALSE(failed.has_value());
     EXPECT_EQ(failed.error().code, row.code) << row.sqlstate;
     EXPECT_EQ(failed.error().reason_or_code(), row.reason);
-    EXPECT_EQ(failed.error().message, "tfrs@127.0.0.1:" + std::to_string(server.port()) + "/tfrs: ERROR:  " + row.message);
+    EXPECT_EQ(failed.error().message,
+              "tfrs@127.0.0.1:" + std::to_string(server.port()) + "/tfrs: ERROR:  " + row.message);
     EXPECT_EQ(*c->value("ok", soon()), "1") << "the connection goes on";
   }
 }
 
-TEST(Deadlines, HoldWhileConnecting) {
+TEST(ConnectionDeadlines, HoldWhileConnecting) {
   FakePostgres server;
   server.be_silent(true);
   auto start = std::chrono::steady_clock::now();
@@ -120,12 +131,13 @@ TEST(Deadlines, HoldWhileConnecting) {
   EXPECT_EQ(c.error().code, ErrorCode::kTimeout);
   EXPECT_EQ(c.error().reason, "Unreachable");
   EXPECT_EQ(c.error().text(), "tfrs@127.0.0.1:" + std::to_string(server.port()) +
-                                  "/tfrs: no answer in time. HINT: check that NetworkPolicies let pods labelled app.kubernetes.io/name=pgrunbook reach "
+                                  "/tfrs: no answer in time. HINT: check that NetworkPolicies let pods "
+                                  "labelled app.kubernetes.io/name=pgrunbook reach "
                                   "the member on its port, and that the pod is ready");
   EXPECT_LT(std::chrono::steady_clock::now() - start, seconds(5));
 }
 
-TEST(Deadlines, HoldForAStatement) {
+TEST(ConnectionDeadlines, HoldForAStatement) {
   FakePostgres server([](const std::string&, const std::vector<std::string>&) {
     Reply r;
     r.hang = true;
@@ -136,7 +148,8 @@ TEST(Deadlines, HoldForAStatement) {
   auto late = c->query("select pg_sleep(3600)", {}, Deadline::after(milliseconds(200)));
   ASSERT_FALSE(late.has_value());
   EXPECT_EQ(late.error().code, ErrorCode::kTimeout);
-  EXPECT_EQ(late.error().message, "tfrs@127.0.0.1:" + std::to_string(server.port()) + "/tfrs: a statement did not end in time");
+  EXPECT_EQ(late.error().message,
+            "tfrs@127.0.0.1:" + std::to_string(server.port()) + "/tfrs: a statement did not end in time");
 }
 
 TEST(Connections, ThatBreakAreUnavailable) {

@@ -1,21 +1,20 @@
-// A server that speaks just enough of PostgreSQL's protocol 3.0 for libpq's extended queries: what it answers, refuses or
-// keeps silent about is the test's. It never runs SQL.
+// A server that speaks just enough of PostgreSQL's protocol 3.0 for libpq's extended queries: what it
+// answers, refuses or keeps silent about is the test's. It never runs SQL.
 #pragma once
 
+#include <arpa/inet.h>
 #include <atomic>
 #include <cstdint>
 #include <functional>
 #include <mutex>
-#include <optional>
-#include <string>
-#include <thread>
-#include <vector>
-
-#include <arpa/inet.h>
 #include <netinet/in.h>
+#include <optional>
 #include <poll.h>
+#include <string>
 #include <sys/socket.h>
+#include <thread>
 #include <unistd.h>
+#include <vector>
 
 #include "sql/connection.hpp"
 
@@ -70,7 +69,9 @@ class FakePostgres {
     std::lock_guard lock(mutex_);
     return password_;
   }
-  [[nodiscard]] sql::Target target() const { return {"127.0.0.1", port_, "tfrs", "the-password", "tfrs", "disable"}; }
+  [[nodiscard]] sql::Target target() const {
+    return {"127.0.0.1", port_, "tfrs", "the-password", "tfrs", "disable"};
+  }
 
  private:
   class Out {
@@ -130,9 +131,18 @@ class FakePostgres {
     for (std::size_t i = 0; i < 4; ++i) n = n << 8U | static_cast<unsigned char>(s.at(at + i));
     return n;
   }
-  static void send(int fd, const std::string& bytes) { (void)!::send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL); }
+  static void send(int fd, const std::string& bytes) {
+    (void)!::send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+  }
   static std::string error(const Refusal& r) {
-    return Out('E').raw("SERROR").raw(std::string(1, '\0')).raw("C" + r.sqlstate).raw(std::string(1, '\0')).raw("M" + r.message).raw(std::string(2, '\0')).bytes();
+    return Out('E')
+        .raw("SERROR")
+        .raw(std::string(1, '\0'))
+        .raw("C" + r.sqlstate)
+        .raw(std::string(1, '\0'))
+        .raw("M" + r.message)
+        .raw(std::string(2, '\0'))
+        .bytes();
   }
 
   void session(int fd) {
@@ -162,8 +172,8 @@ class FakePostgres {
       std::lock_guard lock(mutex_);
       password_ = body.c_str();
     }
-    send(fd, Out('R').number(0).bytes() + Out('S').text("client_encoding").text("UTF8").bytes() + Out('K').number(1).number(2).bytes() +
-                 Out('Z').raw("I").bytes());
+    send(fd, Out('R').number(0).bytes() + Out('S').text("client_encoding").text("UTF8").bytes() +
+                 Out('K').number(1).number(2).bytes() + Out('Z').raw("I").bytes());
     std::string statement;
     std::vector<std::string> parameters;
     while (read(fd, 5, &head) && read(fd, number(head, 1) - 4, &body)) {
@@ -209,7 +219,8 @@ class FakePostgres {
     std::size_t columns = reply.rows.empty() ? 1 : reply.rows[0].size();
     Out description('T');
     description.small(static_cast<int>(columns));
-    for (std::size_t i = 0; i < columns; ++i) description.text("c").number(0).small(0).number(25).small(-1).number(-1).small(0);
+    for (std::size_t i = 0; i < columns; ++i)
+      description.text("c").number(0).small(0).number(25).small(-1).number(-1).small(0);
     bytes += description.bytes();
     for (const sql::Row& row : reply.rows) {
       Out data('D');
@@ -223,7 +234,8 @@ class FakePostgres {
       }
       bytes += data.bytes();
     }
-    send(fd, bytes + Out('C').text("SELECT " + std::to_string(reply.rows.size())).bytes() + Out('Z').raw("I").bytes());
+    send(fd, bytes + Out('C').text("SELECT " + std::to_string(reply.rows.size())).bytes() +
+                 Out('Z').raw("I").bytes());
     return true;
   }
 
