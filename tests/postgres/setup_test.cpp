@@ -28,7 +28,7 @@ TEST_F(SetupJob, MakesTheRoleKeepsCommitTimestampsAndArchives) {
   EXPECT_EQ(base::text_at(a.result, {"agentSha256"}), must(base::sha256_file(PGRUNBOOK_AGENT_PATH)));
   EXPECT_THAT(a.result["agentPath"].get<std::string>(), HasSubstr(primary_mount() + "/.pgrunbook/bin/"));
   primary.start();
-  EXPECT_EQ(primary.sql("SELECT setting FROM pg_settings WHERE name = 'archive_command'"), a.result["archiveCommand"]);
+  EXPECT_EQ(primary.sql("SELECT setting FROM pg_settings WHERE name = 'archive_command'"), base::text_at(a.result, {"archiveCommand"}));
   EXPECT_EQ(primary.sql("SELECT count(*) FROM t WHERE pg_xact_commit_timestamp(xmin) IS NULL"), "0");
   EXPECT_EQ(primary.sql("SELECT rolpassword LIKE 'SCRAM-SHA-256$4096:%' FROM pg_authid WHERE rolname = 'pgrunbook'"), "t");
   EXPECT_EQ(primary.sql("SELECT concat(rolsuper, rolreplication, rolcanlogin, rolcreatedb, rolcreaterole) FROM pg_roles WHERE rolname = 'pgrunbook'"), "fttff");
