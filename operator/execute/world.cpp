@@ -194,9 +194,9 @@ Result<std::string> secret_value(World& world, const std::string& secret, const 
 Result<std::string> pod_address(const plan::MemberView& member) {
   for (const Json& pod : member.pods) {
     std::string address = text_at(pod, {"status", "podIP"});
-    if (!address.empty()) return address;
+    if (!address.empty() && plan::pod_ready(pod)) return address;
   }
-  return fail(ErrorCode::kUnavailable, fmt::format("member {} has no running pod", member.name));
+  return fail(ErrorCode::kUnavailable, fmt::format("member {} has no ready pod", member.name));
 }
 
 Result<sql::Target> application_login(World& world, const plan::SceneView& scene, const plan::MemberView& member) {
