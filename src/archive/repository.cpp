@@ -206,8 +206,14 @@ Result<Repository> Repository::open(const std::string& path, const Owner& owner,
                                     std::optional<std::uint64_t> system_identifier) {
   auto repository = open(path);
   if (!repository) {
-    if (repository.error().code == ErrorCode::kNotFound) PGR_TRY(check_empty(path));
-    return repository;
+    if (repository.error().code != ErrorCode::kNotFound) return repository;
+    auto empty = check_empty(path);
+    // Somebody may have made it between the two looks.
+    repository = open(path);
+    if (!repository) {
+      PGR_TRY(empty);
+      return repository;
+    }
   }
   PGR_TRY(check_owner(repository->record_, path, owner, system_identifier));
   return repository;
