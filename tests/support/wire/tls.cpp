@@ -201,6 +201,7 @@ TlsSocket::~TlsSocket() {
 }
 
 void TlsSocket::close_fd() {
+  std::lock_guard lock(closing_);
   if (fd_ >= 0) ::close(fd_);
   fd_ = -1;
 }
@@ -233,6 +234,7 @@ void TlsSocket::close() {
 }
 
 void TlsSocket::shutdown() {
+  std::lock_guard lock(closing_);
   if (fd_ >= 0) ::shutdown(fd_, SHUT_RDWR);
 }
 

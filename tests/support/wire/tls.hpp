@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <mutex>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -61,7 +62,9 @@ class TlsSocket {
   void close_fd();
   void* context_ = nullptr;  // SSL_CTX
   void* ssl_ = nullptr;      // SSL
-  int fd_ = -1;
+  // shutdown() comes from another thread than the rest: it must not meet a descriptor that is just being closed.
+  std::mutex closing_;
+  int fd_ = -1;  // written with closing_ held
   std::string error_;
 };
 
