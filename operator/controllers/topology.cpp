@@ -180,7 +180,7 @@ runtime::Outcome reconcile_topology(World& world, runtime::Metrics& metrics, con
   std::string set_up_member = text_at(a.status.operation.inputs, {"member"});
   if (archiving.needs_setup && allowed && !setup_under_way && !failed_before) {
     int attempt = api::terminal(a.status.phase) ? a.status.operation.attempt + 1 : 1;
-    a.status = api::ActionStatus{};
+    a.status = api::status_of(Json::object());
     a.status.operation.attempt = attempt;
     setup_under_way = true;
   }
