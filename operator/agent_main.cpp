@@ -11,11 +11,13 @@
 namespace {
 
 constexpr char kUsage[] =
-    "pgrunbook-agent " PGRUNBOOK_VERSION "\n"
+    "pgrunbook-agent " PGRUNBOOK_VERSION
+    "\n"
     "  job                                          one Job, its order in PGRUNBOOK_ORDER\n"
     "  archive-wal --repository DIR --writer UID [--system-identifier N] [--time-limit SECONDS] %p %f\n"
     "  restore-wal --repository DIR [--salvage UID] [--attempts N] %f %p\n"
-    "  install FILE                                 copies this program, for an init container without a shell\n"
+    "  install FILE                                 copies this program, for an init container without a "
+    "shell\n"
     "  version\n";
 
 }  // namespace

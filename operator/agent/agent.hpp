@@ -1,5 +1,5 @@
-// The work of the Jobs. Each function does one job to its end and can be run twice; an error that comes back from it
-// becomes the answer by answer_of().
+// The work of the Jobs. Each function does one job to its end and can be run twice; an error that comes back
+// from it becomes the answer by answer_of().
 #pragma once
 
 #include "agent/report.hpp"

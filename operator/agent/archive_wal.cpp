@@ -1,13 +1,11 @@
 #include "agent/archive_wal.hpp"
 
+#include <algorithm>
 #include <charconv>
 #include <csignal>
 #include <cstring>
-
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include <algorithm>
 
 #include <fmt/format.h>
 
@@ -27,7 +25,8 @@ using postgres::WalName;
 // The last resort where a system call never returns: the server gets its answer, and tries again.
 void end_hard_at(std::chrono::seconds limit) {
   ::signal(SIGALRM, [](int) {
-    constexpr char kText[] = "pgrunbook: archive-wal: the time limit passed. HINT: the archive volume does not answer\n";
+    constexpr char kText[] =
+        "pgrunbook: archive-wal: the time limit passed. HINT: the archive volume does not answer\n";
     (void)!::write(STDERR_FILENO, kText, sizeof kText - 1);
     ::_exit(1);
   });
@@ -39,10 +38,10 @@ Result<> check_history(const Repository& repository, const WalName& name) {
   auto history = repository.history(name.timeline);
   if (history) return {};
   if (history.error().code != ErrorCode::kNotFound) return base::fail(history.error());
-  return base::fail(base::refused(
-      "HistoryMissing", fmt::format("{} waits: {} is not in the repository yet", name.text,
-                                    postgres::history_name(name.timeline)),
-      "a timeline's history is archived before its segments"));
+  return base::fail(base::refused("HistoryMissing",
+                                  fmt::format("{} waits: {} is not in the repository yet", name.text,
+                                              postgres::history_name(name.timeline)),
+                                  "a timeline's history is archived before its segments"));
 }
 
 Result<> check_identifier(const Repository& repository, std::uint64_t identifier) {
@@ -51,8 +50,8 @@ Result<> check_identifier(const Repository& repository, std::uint64_t identifier
   return base::fail(base::refused(
       "SystemIdentifierMismatch",
       fmt::format("the repository {} is of the cluster with system identifier {}, this server's is {}",
-                  repository.layout().root(), known.empty() ? std::string("none") : std::to_string(known.front()),
-                  identifier),
+                  repository.layout().root(),
+                  known.empty() ? std::string("none") : std::to_string(known.front()), identifier),
       "another database cluster needs another topology, and so a repository of its own"));
 }
 
@@ -60,7 +59,8 @@ Result<> check_identifier(const Repository& repository, std::uint64_t identifier
 
 Result<ArchiveWal> parse_archive_wal(const std::vector<std::string>& arguments) {
   ArchiveWal order;
-  PGR_ASSIGN(Arguments a, Arguments::parse(arguments, {"repository", "writer", "system-identifier", "time-limit"}));
+  PGR_ASSIGN(Arguments a,
+             Arguments::parse(arguments, {"repository", "writer", "system-identifier", "time-limit"}));
   PGR_ASSIGN(order.repository, a.need("repository"));
   PGR_ASSIGN(order.writer, a.need("writer"));
   if (auto text = a.value("system-identifier")) {
@@ -81,12 +81,14 @@ Result<Put> archive_wal(const ArchiveWal& order) {
   auto repository = Repository::open_quickly(order.repository);
   if (!repository) {
     base::Error e = repository.error();
-    if (e.code == ErrorCode::kNotFound) e.hint = "is the archive volume mounted in this container, at this path?";
+    if (e.code == ErrorCode::kNotFound)
+      e.hint = "is the archive volume mounted in this container, at this path?";
     return base::fail(std::move(e));
   }
   if (order.system_identifier) PGR_TRY(check_identifier(*repository, *order.system_identifier));
   if (name.kind == WalKind::kSegment) PGR_TRY(check_history(*repository, name));
-  // A server that was promoted archives its parent's last segment as .partial: that is no writing on the parent.
+  // A server that was promoted archives its parent's last segment as .partial: that is no writing on the
+  // parent.
   if (name.kind == WalKind::kSegment || name.kind == WalKind::kBackup) {
     PGR_TRY(repository->claim_writer(name.timeline, order.writer));
   }

@@ -20,7 +20,8 @@ Result<Arguments> Arguments::parse(const std::vector<std::string>& arguments,
     if (std::find(known.begin(), known.end(), key) == known.end()) {
       return base::fail(ErrorCode::kInvalid, fmt::format("unknown argument --{:.40}", key));
     }
-    if (i + 1 >= arguments.size()) return base::fail(ErrorCode::kInvalid, fmt::format("--{} has no value", key));
+    if (i + 1 >= arguments.size())
+      return base::fail(ErrorCode::kInvalid, fmt::format("--{} has no value", key));
     if (!a.values_.emplace(key, arguments[i + 1]).second) {
       return base::fail(ErrorCode::kInvalid, fmt::format("--{} is given twice", key));
     }
@@ -44,7 +45,8 @@ Result<std::string> Arguments::need(std::string_view key) const {
 
 Result<std::vector<std::string>> Arguments::rest(std::size_t count, std::string_view what) const {
   if (rest_.size() == count) return rest_;
-  return base::fail(ErrorCode::kInvalid, fmt::format("{} words behind the options, expected are {}", rest_.size(), what));
+  return base::fail(ErrorCode::kInvalid,
+                    fmt::format("{} words behind the options, expected are {}", rest_.size(), what));
 }
 
 Result<std::uint64_t> number_argument(std::string_view key, std::string_view text) {

@@ -6,9 +6,8 @@
 #include <cstdlib>
 #include <ctime>
 #include <mutex>
-#include <thread>
-
 #include <sys/stat.h>
+#include <thread>
 #include <unistd.h>
 
 #include <fmt/format.h>
@@ -35,15 +34,19 @@ using postgres::PsqlTarget;
 using std::chrono::seconds;
 
 constexpr seconds kStatement{60};
-constexpr int kAbandonedAfter = 24 * 3600;  // seconds without a change until an unfinished backup counts as left behind
+constexpr int kAbandonedAfter =
+    24 * 3600;  // seconds without a change until an unfinished backup counts as left behind
 
-// Watches a program that may wait for ever on the server's side (pg_basebackup does, while nothing is archived) and
-// ends its session on the server.
+// Watches a program that may wait for ever on the server's side (pg_basebackup does, while nothing is
+// archived) and ends its session on the server.
 class SilenceWatch {
  public:
   SilenceWatch(PsqlTarget server, std::string application, const BackupLimits& limits)
-      : server_(std::move(server)), application_(std::move(application)), limits_(limits),
-        last_(std::chrono::steady_clock::now()), thread_([this] { watch(); }) {}
+      : server_(std::move(server)),
+        application_(std::move(application)),
+        limits_(limits),
+        last_(std::chrono::steady_clock::now()),
+        thread_([this] { watch(); }) {}
   ~SilenceWatch() {
     {
       std::lock_guard hold(mutex_);
@@ -92,12 +95,14 @@ Result<> check_order(const Order& order) {
   if (!order.member) return base::fail(ErrorCode::kInvalid, "order.member is missing");
   PGR_TRY(archive::check_word(order.backup.id, "the id of a backup"));
   if (order.backup.compression != "zstd" || order.backup.level < 1 || order.backup.level > 19) {
-    return base::fail(ErrorCode::kInvalid,
-                      fmt::format("compression {} of level {} is not known", order.backup.compression, order.backup.level),
-                      "use zstd, level 1 to 19");
+    return base::fail(
+        ErrorCode::kInvalid,
+        fmt::format("compression {} of level {} is not known", order.backup.compression, order.backup.level),
+        "use zstd, level 1 to 19");
   }
   auto one_of = [](const std::string& word, const char* a, const char* b) { return word == a || word == b; };
-  if (!one_of(order.backup.checkpoint, "Fast", "Spread") || !one_of(order.backup.verify, "Manifest", "None")) {
+  if (!one_of(order.backup.checkpoint, "Fast", "Spread") ||
+      !one_of(order.backup.verify, "Manifest", "None")) {
     return base::fail(ErrorCode::kInvalid, fmt::format("checkpoint '{}' or verify '{}' is not known",
                                                        order.backup.checkpoint, order.backup.verify));
   }
@@ -114,7 +119,8 @@ Result<> check_server(const ServerFacts& facts, const Repository& repository) {
         "TablespacesUnsupported",
         fmt::format("the server has {} tablespace{} outside its data directory: {}", facts.tablespaces.size(),
                     facts.tablespaces.size() == 1 ? "" : "s", facts.tablespaces.front()),
-        "move its tables (ALTER TABLE ... SET TABLESPACE pg_default) and drop it; backups with extra tablespaces are not "
+        "move its tables (ALTER TABLE ... SET TABLESPACE pg_default) and drop it; backups with extra "
+        "tablespaces are not "
         "supported yet"));
   }
   const auto& ids = repository.record().system_identifiers;
@@ -126,13 +132,14 @@ Result<> check_server(const ServerFacts& facts, const Repository& repository) {
         "another database cluster needs another topology, and so a repository of its own"));
   }
   if (facts.archive_mode != "on" && facts.archive_mode != "always") {
-    return base::fail(base::refused("ArchivingOff", fmt::format("the server has archive_mode={}", facts.archive_mode),
-                                    "a base backup is worth nothing without its WAL: let the topology's setup turn it on"));
+    return base::fail(
+        base::refused("ArchivingOff", fmt::format("the server has archive_mode={}", facts.archive_mode),
+                      "a base backup is worth nothing without its WAL: let the topology's setup turn it on"));
   }
   if (facts.segment_size != repository.segment_size()) {
-    return base::fail(base::refused("SegmentSizeMismatch",
-                                    fmt::format("the server's WAL segments have {} bytes, the repository's {}",
-                                                facts.segment_size, repository.segment_size())));
+    return base::fail(base::refused(
+        "SegmentSizeMismatch", fmt::format("the server's WAL segments have {} bytes, the repository's {}",
+                                           facts.segment_size, repository.segment_size())));
   }
   const postgres::Version* version = postgres::version_of_major(facts.major);
   if (version == nullptr || !version->manifest) {
@@ -146,7 +153,7 @@ Result<> check_server(const ServerFacts& facts, const Repository& repository) {
 // Seconds since anything in the directory last changed.
 std::int64_t quiet_for(const std::string& directory) {
   std::time_t newest = 0;
-  struct stat st {};
+  struct stat st{};
   if (::stat(directory.c_str(), &st) == 0) newest = st.st_mtime;
   auto names = base::list_directory(directory);
   for (const std::string& name : names ? *names : std::vector<std::string>()) {
@@ -155,15 +162,17 @@ std::int64_t quiet_for(const std::string& directory) {
   return std::time(nullptr) - newest;
 }
 
-// A kill leaves a directory without backup.json. Nobody counts it as a backup; after a day without a change nobody
-// writes it any more either.
+// A kill leaves a directory without backup.json. Nobody counts it as a backup; after a day without a change
+// nobody writes it any more either.
 void remove_left_behind(const Repository& repository, Report& report) {
   auto entries = repository.backups();
   if (!entries) return;
   for (const archive::BackupEntry& entry : *entries) {
     std::string directory = repository.layout().backup_directory(entry.id);
-    if (base::exists(repository.layout().backup_json(entry.id)) || quiet_for(directory) < kAbandonedAfter) continue;
-    if (base::remove_tree(directory)) report.note("prepare", fmt::format("removed the unfinished backup {}", entry.id));
+    if (base::exists(repository.layout().backup_json(entry.id)) || quiet_for(directory) < kAbandonedAfter)
+      continue;
+    if (base::remove_tree(directory))
+      report.note("prepare", fmt::format("removed the unfinished backup {}", entry.id));
   }
 }
 
@@ -179,9 +188,9 @@ class Workplace {
       // Of a Job that was killed; or of one that works right now, which must not be disturbed.
       constexpr std::int64_t kSurelyDead = 600;
       if (quiet_for(path) < kSurelyDead) {
-        return base::fail(base::refused("BackupInProgress",
-                                        fmt::format("{} exists and changed in the last {} s", path, kSurelyDead),
-                                        "another Job makes this backup, or was killed just now: try again later"));
+        return base::fail(base::refused(
+            "BackupInProgress", fmt::format("{} exists and changed in the last {} s", path, kSurelyDead),
+            "another Job makes this backup, or was killed just now: try again later"));
       }
       PGR_TRY(base::remove_tree(path));
       if (::mkdir(path.c_str(), archive::kDirectoryMode) != 0) {
@@ -235,8 +244,8 @@ class BackupRun {
     Json files = Json::array();
     for (const auto& f : b.configuration_files) files.push_back(f.path);
     return succeeded("BackupCompleted",
-                     fmt::format("backup {} holds {} files in {} stored bytes and reaches from {} to {}", b.id, b.files,
-                                 b.stored_bytes, b.begin_lsn.text(), b.end_lsn.text()),
+                     fmt::format("backup {} holds {} files in {} stored bytes and reaches from {} to {}",
+                                 b.id, b.files, b.stored_bytes, b.begin_lsn.text(), b.end_lsn.text()),
                      {{"backupID", b.id},
                       {"beginLSN", b.begin_lsn.text()},
                       {"endLSN", b.end_lsn.text()},
@@ -274,7 +283,8 @@ class BackupRun {
   Result<> make(const Workplace& place) {
     PGR_TRY(copy(place));
     PGR_ASSIGN(auto manifest, check_copy());
-    PGR_ASSIGN(record_.stop_time, mark_and_switch(server_, "pgrunbook " + order_.backup.id, Deadline::after(kStatement)));
+    PGR_ASSIGN(record_.stop_time,
+               mark_and_switch(server_, "pgrunbook " + order_.backup.id, Deadline::after(kStatement)));
     PGR_TRY(describe(manifest));
     PGR_TRY(keep_configuration(place));
     PGR_TRY(place.put("base.index.jsonl", index_));
@@ -289,13 +299,23 @@ class BackupRun {
   Result<> copy(const Workplace& place) {
     std::string application = "pgrunbook-" + order_.backup.id.substr(0, 50);
     base::Command command;
-    command.argv = {program_, "-D", "-", "-Ft", "-X", "none", "-c",
-                    order_.backup.checkpoint == "Spread" ? "spread" : "fast", "--manifest-checksums=SHA256", "-w", "-l",
+    command.argv = {program_,
+                    "-D",
+                    "-",
+                    "-Ft",
+                    "-X",
+                    "none",
+                    "-c",
+                    order_.backup.checkpoint == "Spread" ? "spread" : "fast",
+                    "--manifest-checksums=SHA256",
+                    "-w",
+                    "-l",
                     "pgrunbook " + order_.backup.id};
     if (!order_.backup.max_rate.empty()) command.argv.push_back("--max-rate=" + order_.backup.max_rate);
     command.environment = postgres::connection_environment(server_);
     command.environment.emplace_back("PGAPPNAME", application);
-    std::erase_if(command.environment, [&](const auto& kv) { return kv.first == "PGAPPNAME" && kv.second != application; });
+    std::erase_if(command.environment,
+                  [&](const auto& kv) { return kv.first == "PGAPPNAME" && kv.second != application; });
 
     PGR_ASSIGN(auto writer, archive::BaseTarWriter::create(place.file("base.tar.zst"), order_.backup.level));
     report_.note("copy", fmt::format("copying {} bytes in databases", facts_.database_bytes));
@@ -303,7 +323,8 @@ class BackupRun {
     auto take = [&](std::string_view bytes) -> Result<> {
       watch.heard();
       PGR_TRY(writer->feed(bytes));
-      report_.progress("copy", "copying the data directory", static_cast<std::int64_t>(writer->contents().bytes),
+      report_.progress("copy", "copying the data directory",
+                       static_cast<std::int64_t>(writer->contents().bytes),
                        static_cast<std::int64_t>(facts_.database_bytes));
       return {};
     };
@@ -314,7 +335,8 @@ class BackupRun {
     if (ran->exit_code != 0) {
       std::string words = ran->err.substr(0, 600);
       std::replace(words.begin(), words.end(), '\n', ' ');
-      base::Error e = base::error(ErrorCode::kUnavailable, fmt::format("pg_basebackup ended with {}: {}", ran->exit_code, words),
+      base::Error e = base::error(ErrorCode::kUnavailable,
+                                  fmt::format("pg_basebackup ended with {}: {}", ran->exit_code, words),
                                   "see the server's log");
       e.reason = "BaseBackupFailed";
       return base::fail(std::move(e));
@@ -389,8 +411,9 @@ class BackupRun {
   Result<> read_back(const Workplace& place, const postgres::BackupManifest& manifest) {
     auto total = static_cast<std::int64_t>(contents_.bytes);
     PGR_ASSIGN(auto stored, archive::read_base_tar(place.file("base.tar.zst"), [&](std::uint64_t bytes) {
-      report_.progress("verify", "reading the stored backup back", static_cast<std::int64_t>(bytes), total);
-    }));
+                 report_.progress("verify", "reading the stored backup back",
+                                  static_cast<std::int64_t>(bytes), total);
+               }));
     if (stored.manifest != contents_.manifest) {
       return base::fail(ErrorCode::kCorrupt, "the stored backup holds another manifest than was sent");
     }
@@ -423,11 +446,11 @@ class BackupRun {
 
   base::Error not_archived(const std::string& segment, seconds waited) const {
     std::string words = archiver_words(server_, Deadline::after(seconds(20)));
-    base::Error e = base::error(
-        ErrorCode::kTimeout,
-        fmt::format("backup {} needs {}, which did not reach the repository within {} s{}{}", order_.backup.id, segment,
-                    waited.count(), words.empty() ? "" : "; ", words),
-        "the server's log says why its archive_command fails");
+    base::Error e =
+        base::error(ErrorCode::kTimeout,
+                    fmt::format("backup {} needs {}, which did not reach the repository within {} s{}{}",
+                                order_.backup.id, segment, waited.count(), words.empty() ? "" : "; ", words),
+                    "the server's log says why its archive_command fails");
     e.reason = "WALNotArchived";
     return e;
   }
@@ -435,8 +458,8 @@ class BackupRun {
   // The server went silent. Behind the last file it waits for its archiver: then a segment is missing.
   base::Error stalled() const {
     base::Error e = base::error(ErrorCode::kTimeout,
-                                fmt::format("the server sent nothing for {} s, {} bytes had come", limits_.silence.count(),
-                                            contents_.bytes),
+                                fmt::format("the server sent nothing for {} s, {} bytes had come",
+                                            limits_.silence.count(), contents_.bytes),
                                 "is the server, or the network to it, overloaded?");
     e.reason = "ServerSilent";
     constexpr std::string_view kWords = "START WAL LOCATION: ";
@@ -472,8 +495,8 @@ Result<Answer> run_backup_within(const Order& order, Report& report, const Backu
   auto there = repository.backup(order.backup.id);
   if (there && there->action_uid == order.action.uid) return BackupRun::done(*there);
   if (there) {
-    return base::fail(base::refused("BackupExists",
-                                    fmt::format("backup {} was made by action {}", there->id, there->action_uid)));
+    return base::fail(base::refused(
+        "BackupExists", fmt::format("backup {} was made by action {}", there->id, there->action_uid)));
   }
   if (there.error().code != ErrorCode::kNotFound) return base::fail(there.error());
   return BackupRun(order, report, limits, std::move(repository)).run();

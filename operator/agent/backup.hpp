@@ -8,14 +8,15 @@
 namespace pgrunbook::agent {
 
 struct BackupLimits {
-  std::chrono::seconds connect{60};           // until the server answers
-  std::chrono::seconds first_byte{3600};      // a checkpoint comes before it
-  std::chrono::seconds silence{300};          // without a byte from the server once it has begun
-  std::chrono::seconds archive{300};          // without a new segment in the repository
+  std::chrono::seconds connect{60};       // until the server answers
+  std::chrono::seconds first_byte{3600};  // a checkpoint comes before it
+  std::chrono::seconds silence{300};      // without a byte from the server once it has begun
+  std::chrono::seconds archive{300};      // without a new segment in the repository
   std::chrono::hours whole{72};
 };
 
 // run_backup with other limits; for tests.
-[[nodiscard]] Result<Answer> run_backup_within(const Order& order, Report& report, const BackupLimits& limits);
+[[nodiscard]] Result<Answer> run_backup_within(const Order& order, Report& report,
+                                               const BackupLimits& limits);
 
 }  // namespace pgrunbook::agent

@@ -20,8 +20,8 @@ using base::Result;
 using postgres::psql_value;
 using postgres::PsqlTarget;
 
-// One row, one JSON object: every name is fixed here, whatever the server's version calls it. to_jsonb(d) lets columns
-// be asked for that older versions do not have.
+// One row, one JSON object: every name is fixed here, whatever the server's version calls it. to_jsonb(d)
+// lets columns be asked for that older versions do not have.
 constexpr const char* kFacts = R"(SELECT json_build_object(
   'version', current_setting('server_version'),
   'versionNumber', current_setting('server_version_num'),
@@ -117,33 +117,41 @@ Result<> wait_for_server(const PsqlTarget& server, Deadline deadline) {
     ErrorCode code = answer.error().code;
     bool may_pass = code == ErrorCode::kUnavailable || code == ErrorCode::kTimeout;
     if (!may_pass || deadline.passed()) {
-      base::Error e = answer.error().in(fmt::format("cannot connect to {}:{} as {}", server.host, server.port, server.user));
+      base::Error e = answer.error().in(
+          fmt::format("cannot connect to {}:{} as {}", server.host, server.port, server.user));
       e.reason = code == ErrorCode::kUnauthorized ? "ConnectionRefusedByServer" : "ServerUnreachable";
-      e.hint = code == ErrorCode::kUnauthorized ? "the topology's setup must have made the role and its lines in pg_hba.conf"
-                                                : "is the member running, and does a NetworkPolicy let Jobs reach it?";
+      e.hint = code == ErrorCode::kUnauthorized
+                   ? "the topology's setup must have made the role and its lines in pg_hba.conf"
+                   : "is the member running, and does a NetworkPolicy let Jobs reach it?";
       return base::fail(std::move(e));
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(500));
   }
 }
 
-Result<base::SystemTime> mark_and_switch(const PsqlTarget& server, const std::string& name, Deadline deadline) {
-  PGR_ASSIGN(std::string now,
-             psql_value(server,
-                        "SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')",
-                        deadline));
+Result<base::SystemTime> mark_and_switch(const PsqlTarget& server, const std::string& name,
+                                         Deadline deadline) {
+  PGR_ASSIGN(
+      std::string now,
+      psql_value(server,
+                 "SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')",
+                 deadline));
   PGR_ASSIGN(auto time, base::parse_time(now, "the server's clock"));
-  std::string point = fmt::format("SELECT pg_create_restore_point({})", postgres::quote_literal(name.substr(0, 63)));
+  std::string point =
+      fmt::format("SELECT pg_create_restore_point({})", postgres::quote_literal(name.substr(0, 63)));
   PGR_TRY(postgres::psql(server, {point, "SELECT pg_switch_wal()"}, deadline));
   return time;
 }
 
-Result<std::vector<OutsideFile>> ask_outside_files(const PsqlTarget& server, const std::string& data_directory,
-                                                   Deadline deadline) {
-  // pg_settings shows a file only while one of its lines is in force; pg_file_settings shows all, but few roles may look.
+Result<std::vector<OutsideFile>> ask_outside_files(const PsqlTarget& server,
+                                                   const std::string& data_directory, Deadline deadline) {
+  // pg_settings shows a file only while one of its lines is in force; pg_file_settings shows all, but few
+  // roles may look.
   std::string list =
-      "SELECT DISTINCT f FROM (SELECT setting AS f FROM pg_settings WHERE name IN ('config_file','hba_file','ident_file') "
-      "UNION SELECT sourcefile FROM pg_settings WHERE sourcefile IS NOT NULL{}) x WHERE f <> '' AND f NOT LIKE {} ORDER BY 1";
+      "SELECT DISTINCT f FROM (SELECT setting AS f FROM pg_settings WHERE name IN "
+      "('config_file','hba_file','ident_file') "
+      "UNION SELECT sourcefile FROM pg_settings WHERE sourcefile IS NOT NULL{}) x WHERE f <> '' AND f NOT "
+      "LIKE {} ORDER BY 1";
   std::string prefix = data_directory;
   std::string escaped;
   for (char c : prefix) {
@@ -152,7 +160,8 @@ Result<std::vector<OutsideFile>> ask_outside_files(const PsqlTarget& server, con
   }
   std::string like = postgres::quote_literal(escaped + "/%");
   auto rows = postgres::psql(
-      server, {fmt::format(fmt::runtime(list), " UNION SELECT sourcefile FROM pg_file_settings", like)}, deadline);
+      server, {fmt::format(fmt::runtime(list), " UNION SELECT sourcefile FROM pg_file_settings", like)},
+      deadline);
   if (!rows) rows = postgres::psql(server, {fmt::format(fmt::runtime(list), "", like)}, deadline);
   if (!rows) return base::fail(rows.error());
   std::vector<OutsideFile> files;
@@ -160,7 +169,8 @@ Result<std::vector<OutsideFile>> ask_outside_files(const PsqlTarget& server, con
     OutsideFile f;
     f.file.path = row.front();
     auto content = psql_value(
-        server, fmt::format("SELECT encode(pg_read_binary_file({}), 'base64')", postgres::quote_literal(f.file.path)),
+        server,
+        fmt::format("SELECT encode(pg_read_binary_file({}), 'base64')", postgres::quote_literal(f.file.path)),
         deadline);
     Result<std::string> bytes = content;
     if (content) {
@@ -181,10 +191,11 @@ Result<std::vector<OutsideFile>> ask_outside_files(const PsqlTarget& server, con
 }
 
 std::string archiver_words(const PsqlTarget& server, Deadline deadline) {
-  auto rows = postgres::psql(server,
-                             {"SELECT coalesce(last_failed_wal, ''), coalesce(last_archived_wal, ''), "
-                              "last_failed_time > coalesce(last_archived_time, '-infinity') FROM pg_stat_archiver"},
-                             deadline);
+  auto rows =
+      postgres::psql(server,
+                     {"SELECT coalesce(last_failed_wal, ''), coalesce(last_archived_wal, ''), "
+                      "last_failed_time > coalesce(last_archived_time, '-infinity') FROM pg_stat_archiver"},
+                     deadline);
   if (!rows || rows->empty() || rows->front().size() != 3) return {};
   const postgres::Row& r = rows->front();
   if (r[2] == "t") return fmt::format("the server's archive_command last failed for {}", r[0]);
@@ -193,10 +204,11 @@ std::string archiver_words(const PsqlTarget& server, Deadline deadline) {
 }
 
 void cancel_backup(const PsqlTarget& server, const std::string& application_name) {
-  (void)psql_value(server,
-                   fmt::format("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = {}",
-                               postgres::quote_literal(application_name)),
-                   Deadline::after(std::chrono::seconds(20)));
+  (void)psql_value(
+      server,
+      fmt::format("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = {}",
+                  postgres::quote_literal(application_name)),
+      Deadline::after(std::chrono::seconds(20)));
 }
 
 }  // namespace pgrunbook::agent

@@ -15,7 +15,7 @@
 namespace pgrunbook::agent {
 
 struct ServerFacts {
-  std::string version;      // "15.20 (Debian ...)"
+  std::string version;  // "15.20 (Debian ...)"
   int major = 0;
   std::uint64_t system_identifier = 0, segment_size = 0;
   int control_version = 0;
@@ -23,24 +23,26 @@ struct ServerFacts {
   bool in_recovery = false, data_checksums = false;
   std::string archive_mode, encoding, collate, ctype, superuser, data_directory;
   std::uint64_t database_bytes = 0;
-  std::vector<std::string> tablespaces;   // "name at location", other than the two built in
+  std::vector<std::string> tablespaces;  // "name at location", other than the two built in
   std::vector<std::string> preload_libraries, wal_resource_managers;
   base::Json databases = base::Json::array();
-  base::SystemTime now{};                 // the server's clock
+  base::SystemTime now{};  // the server's clock
 };
 
-[[nodiscard]] base::Result<ServerFacts> ask_facts(const postgres::PsqlTarget& server, base::Deadline deadline);
+[[nodiscard]] base::Result<ServerFacts> ask_facts(const postgres::PsqlTarget& server,
+                                                  base::Deadline deadline);
 
 // Tries until the server answers or the deadline passes; a refused password is final at once.
 [[nodiscard]] base::Result<> wait_for_server(const postgres::PsqlTarget& server, base::Deadline deadline);
 
-// Writes a restore point and switches to the next segment: what came before can be archived, on an idle server too.
-// Returns the server's clock before that.
-[[nodiscard]] base::Result<base::SystemTime> mark_and_switch(const postgres::PsqlTarget& server, const std::string& name,
+// Writes a restore point and switches to the next segment: what came before can be archived, on an idle
+// server too. Returns the server's clock before that.
+[[nodiscard]] base::Result<base::SystemTime> mark_and_switch(const postgres::PsqlTarget& server,
+                                                             const std::string& name,
                                                              base::Deadline deadline);
 
-// Configuration files outside the data directory with their content; where the role may not read them, with the
-// server's words instead. Never keys or certificates.
+// Configuration files outside the data directory with their content; where the role may not read them, with
+// the server's words instead. Never keys or certificates.
 struct OutsideFile {
   archive::ConfigurationFile file;
   std::string content;

@@ -49,11 +49,11 @@ Result<Holder> holder(const std::string& directory) {
 }
 
 base::Failure claimed(const std::string& mount, const Holder& h) {
-  return base::fail(base::refused(
-      "VolumeClaimed",
-      fmt::format("the volume at {} is claimed by pod {} for job {} of action {} since {}", mount, h.pod_uid, h.job,
-                  h.action_uid, h.since),
-      "it goes on by itself when that action has ended; nothing was touched"));
+  return base::fail(
+      base::refused("VolumeClaimed",
+                    fmt::format("the volume at {} is claimed by pod {} for job {} of action {} since {}",
+                                mount, h.pod_uid, h.job, h.action_uid, h.since),
+                    "it goes on by itself when that action has ended; nothing was touched"));
 }
 
 }  // namespace

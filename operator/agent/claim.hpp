@@ -1,9 +1,10 @@
-// The claim file of a member's volume: who may change what lies on it. A Job may run twice, a data directory must not be
-// worked on twice.
+// The claim file of a member's volume: who may change what lies on it. A Job may run twice, a data directory
+// must not be worked on twice.
 //
-// <mount>/.pgrunbook/claim is made with its whole content by link(2), so of two pods exactly one gets it. A claim is never
-// replaced: the successor of a pod that is proven ended adds claim.after-<that pod's uid>, again by link(2), and the
-// holder is the end of this chain. So no race between two breakers can end with two holders.
+// <mount>/.pgrunbook/claim is made with its whole content by link(2), so of two pods exactly one gets it. A
+// claim is never replaced: the successor of a pod that is proven ended adds claim.after-<that pod's uid>,
+// again by link(2), and the holder is the end of this chain. So no race between two breakers can end with two
+// holders.
 #pragma once
 
 #include <string>
@@ -13,12 +14,13 @@
 
 namespace pgrunbook::agent {
 
-// Held until release(). Losing the object without release() leaves the claim: after a crash the volume stays claimed.
+// Held until release(). Losing the object without release() leaves the claim: after a crash the volume stays
+// claimed.
 class VolumeClaim {
  public:
-  // kRefused, reason VolumeClaimed, where another pod holds it; nothing is touched then. The order's own pod again is
-  // fine. The claim of an ended pod is taken over only where order.undo["brokenClaim"] names that pod and the claim was
-  // made for the same action.
+  // kRefused, reason VolumeClaimed, where another pod holds it; nothing is touched then. The order's own pod
+  // again is fine. The claim of an ended pod is taken over only where order.undo["brokenClaim"] names that
+  // pod and the claim was made for the same action.
   [[nodiscard]] static base::Result<VolumeClaim> acquire(const api::Order& order, const std::string& mount);
   // Takes the claim off; the volume is free.
   [[nodiscard]] base::Result<> release();

@@ -2,9 +2,8 @@
 
 #include <cerrno>
 #include <cstdio>
-#include <filesystem>
-
 #include <fcntl.h>
+#include <filesystem>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -25,7 +24,8 @@ base::Result<> rename_path(const std::string& from, const std::string& to) {
   return base::sync_path(parent_of(to));
 }
 
-// Aside while two renames are needed; a crash in between leaves exactly this name, which where_are_we() knows.
+// Aside while two renames are needed; a crash in between leaves exactly this name, which where_are_we()
+// knows.
 std::string aside_of(const std::string& sibling) { return sibling + ".aside"; }
 
 base::Result<std::uint64_t> inode_or_zero(const std::string& path) {
@@ -37,8 +37,9 @@ base::Result<std::uint64_t> inode_or_zero(const std::string& path) {
 }  // namespace
 
 base::Json to_json(const ExchangeJournal& j) {
-  return {{"actionUID", j.action_uid}, {"dataDirectory", j.data_directory}, {"sibling", j.sibling}, {"oldInode", j.old_inode},
-          {"newInode", j.new_inode},   {"state", j.state},                  {"result", j.result}};
+  return {{"actionUID", j.action_uid}, {"dataDirectory", j.data_directory}, {"sibling", j.sibling},
+          {"oldInode", j.old_inode},   {"newInode", j.new_inode},           {"state", j.state},
+          {"result", j.result}};
 }
 
 base::Result<ExchangeJournal> exchange_journal_from_json(const base::Json& json) {
@@ -72,7 +73,7 @@ base::Result<> write_journal(const std::string& mount, const ExchangeJournal& jo
 }
 
 base::Result<std::uint64_t> directory_inode(const std::string& path) {
-  struct stat s {};
+  struct stat s{};
   if (::lstat(path.c_str(), &s) != 0) return base::fail(base::system_error("look at", path));
   if (S_ISLNK(s.st_mode)) {
     return base::fail(base::refused("DataDirectoryIsLink", fmt::format("{} is a symbolic link", path),
@@ -90,8 +91,8 @@ base::Result<Placed> where_are_we(const ExchangeJournal& journal) {
   if (here == 0 && journal.old_inode != 0) return Placed::kBetween;
   if (here == journal.old_inode) return Placed::kOldInPlace;
   return base::fail(base::ErrorCode::kConflict,
-                    fmt::format("{} is neither the directory from before action {} nor the one it made", journal.data_directory,
-                                journal.action_uid),
+                    fmt::format("{} is neither the directory from before action {} nor the one it made",
+                                journal.data_directory, journal.action_uid),
                     fmt::format("somebody replaced it; compare with {}", journal.sibling));
 }
 
@@ -102,7 +103,8 @@ base::Result<> exchange(const std::string& from, const std::string& to) {
     if (parent_of(from) != parent_of(to)) PGR_TRY(base::sync_path(parent_of(from)));
     return {};
   }
-  if (errno != EINVAL && errno != ENOSYS && errno != ENOTSUP) return base::fail(base::system_error("exchange", to));
+  if (errno != EINVAL && errno != ENOSYS && errno != ENOTSUP)
+    return base::fail(base::system_error("exchange", to));
   PGR_TRY(rename_path(to, aside_of(from)));
   PGR_TRY(rename_path(from, to));
   return rename_path(aside_of(from), from);
@@ -127,7 +129,8 @@ base::Result<> exchange_forward(const ExchangeJournal& journal) {
   if (placed == Placed::kNewInPlace) return {};
   PGR_ASSIGN(std::uint64_t beside, directory_inode(journal.sibling));
   if (beside != journal.new_inode) {
-    return base::fail(base::ErrorCode::kConflict, fmt::format("{} is not the directory this action made", journal.sibling));
+    return base::fail(base::ErrorCode::kConflict,
+                      fmt::format("{} is not the directory this action made", journal.sibling));
   }
   return exchange(journal.sibling, journal.data_directory);
 }
@@ -139,9 +142,10 @@ base::Result<> exchange_back(const ExchangeJournal& journal) {
   if (journal.old_inode == 0) return rename_path(journal.data_directory, journal.sibling);
   PGR_ASSIGN(std::uint64_t beside, directory_inode(journal.sibling));
   if (beside != journal.old_inode) {
-    return base::fail(base::ErrorCode::kConflict,
-                      fmt::format("{} is not the directory from before action {}", journal.sibling, journal.action_uid),
-                      "nothing was moved; look for the old directory by hand");
+    return base::fail(
+        base::ErrorCode::kConflict,
+        fmt::format("{} is not the directory from before action {}", journal.sibling, journal.action_uid),
+        "nothing was moved; look for the old directory by hand");
   }
   return exchange(journal.sibling, journal.data_directory);
 }

@@ -1,5 +1,5 @@
-// Exchanging two directories, so that at no moment the data directory is missing or half there: an image that finds no
-// data directory makes a new, empty cluster.
+// Exchanging two directories, so that at no moment the data directory is missing or half there: an image that
+// finds no data directory makes a new, empty cluster.
 #pragma once
 
 #include <cstdint>
@@ -10,15 +10,15 @@
 
 namespace pgrunbook::agent {
 
-// What is written to <mount>/.pgrunbook/undo-<uid>.json before anything is renamed. Inode numbers say, after a crash,
-// which directory is where: the journal is never guessed from names.
+// What is written to <mount>/.pgrunbook/undo-<uid>.json before anything is renamed. Inode numbers say, after
+// a crash, which directory is where: the journal is never guessed from names.
 struct ExchangeJournal {
   std::string action_uid;
-  std::string data_directory;          // absolute
-  std::string sibling;                 // where the new directory was made; afterwards the old one lies there
-  std::uint64_t old_inode = 0;         // of the data directory before; 0 = there was none (an empty volume)
+  std::string data_directory;   // absolute
+  std::string sibling;          // where the new directory was made; afterwards the old one lies there
+  std::uint64_t old_inode = 0;  // of the data directory before; 0 = there was none (an empty volume)
   std::uint64_t new_inode = 0;
-  std::string state = "Prepared";      // Prepared | Exchanged | Undone: what the writer knew; the inodes decide
+  std::string state = "Prepared";  // Prepared | Exchanged | Undone: what the writer knew; the inodes decide
   base::Json result = base::Json::object();  // what Recover answered
 };
 
@@ -26,7 +26,8 @@ struct ExchangeJournal {
 [[nodiscard]] base::Result<ExchangeJournal> exchange_journal_from_json(const base::Json& json);
 // <mount>/.pgrunbook/undo-<uid>.json
 [[nodiscard]] std::string journal_path(const std::string& mount, const std::string& action_uid);
-[[nodiscard]] base::Result<ExchangeJournal> read_journal(const std::string& mount, const std::string& action_uid);
+[[nodiscard]] base::Result<ExchangeJournal> read_journal(const std::string& mount,
+                                                         const std::string& action_uid);
 [[nodiscard]] base::Result<> write_journal(const std::string& mount, const ExchangeJournal& journal);
 
 // Inode of a directory; kNotFound where there is nothing, kRefused (DataDirectoryIsLink) for a symbolic link.
@@ -40,8 +41,9 @@ enum class Placed {
 // Looks at the inodes. kConflict when the data directory is neither: somebody else has replaced it.
 [[nodiscard]] base::Result<Placed> where_are_we(const ExchangeJournal& journal);
 
-// Brings the new directory into place. One renameat2(RENAME_EXCHANGE), a plain rename where there was no directory, or two renames
-// where the file system cannot exchange; the parent is synced. Doing it again does nothing.
+// Brings the new directory into place. One renameat2(RENAME_EXCHANGE), a plain rename where there was no
+// directory, or two renames where the file system cannot exchange; the parent is synced. Doing it again does
+// nothing.
 [[nodiscard]] base::Result<> exchange_forward(const ExchangeJournal& journal);
 // The way back; the new directory then lies under `sibling`.
 [[nodiscard]] base::Result<> exchange_back(const ExchangeJournal& journal);

@@ -1,7 +1,6 @@
 #include "agent/fence.hpp"
 
 #include <thread>
-
 #include <unistd.h>
 
 #include <fmt/format.h>
@@ -40,7 +39,8 @@ base::Result<FenceRecord> fence_from_json(const Json& json) {
   r.live_timeline = static_cast<std::uint32_t>(base::number_at(json, {"liveTimeline"}));
   r.at_stake = base::at(json, {"atStake"});
   if (r.action_uid.empty() || r.checkpoint_lsn.empty()) {
-    return base::fail(base::ErrorCode::kCorrupt, "the fence record lacks fields", "look at fence.json in .pgrunbook on the volume");
+    return base::fail(base::ErrorCode::kCorrupt, "the fence record lacks fields",
+                      "look at fence.json in .pgrunbook on the volume");
   }
   return r;
 }
@@ -52,8 +52,10 @@ base::Result<FenceRecord> read_fence(const std::string& mount) {
 }
 
 bool still_fenced(const FenceRecord& record, const postgres::ControlData& control, bool has_signal) {
-  bool stopped = control.shut_down() || control.state == "in archive recovery" || control.state == "shut down in recovery";
-  return has_signal && stopped && control.checkpoint.text() == record.checkpoint_lsn && control.timeline.number() == record.timeline &&
+  bool stopped = control.shut_down() || control.state == "in archive recovery" ||
+                 control.state == "shut down in recovery";
+  return has_signal && stopped && control.checkpoint.text() == record.checkpoint_lsn &&
+         control.timeline.number() == record.timeline &&
          control.system_identifier == record.system_identifier;
 }
 
@@ -76,20 +78,25 @@ Result<postgres::ControlData> wait_for_stop(const Order& order, const api::Membe
     if (control && control->shut_down()) return control;
     if (!control && control.error().code == base::ErrorCode::kNotFound) return control;
     if (deadline.passed()) {
-      base::Error e = base::error(base::ErrorCode::kTimeout,
-                                  fmt::format("the server on {} did not stop cleanly within {} s: pg_control says \"{}\"", m.data_directory,
-                                              order.fence.wait_seconds, control ? control->state : control.error().message),
-                                  "was it killed? then only a Failover can go on");
+      base::Error e =
+          base::error(base::ErrorCode::kTimeout,
+                      fmt::format("the server on {} did not stop cleanly within {} s: pg_control says \"{}\"",
+                                  m.data_directory, order.fence.wait_seconds,
+                                  control ? control->state : control.error().message),
+                      "was it killed? then only a Failover can go on");
       e.reason = "NotShutDown";
       return base::fail(std::move(e));
     }
-    report.progress("wait", fmt::format("waiting for the clean stop: pg_control says \"{}\"", control ? control->state : "nothing readable"));
+    report.progress("wait", fmt::format("waiting for the clean stop: pg_control says \"{}\"",
+                                        control ? control->state : "nothing readable"));
     std::this_thread::sleep_for(kLook);
   }
 }
 
-// Commits behind the fork: what the new timeline does not have. From pg_wal, and from the archive where pg_wal has them no more.
-Result<Json> at_stake(const Order& order, const api::MemberRef& m, const archive::Repository& repository, const postgres::ControlData& control) {
+// Commits behind the fork: what the new timeline does not have. From pg_wal, and from the archive where
+// pg_wal has them no more.
+Result<Json> at_stake(const Order& order, const api::MemberRef& m, const archive::Repository& repository,
+                      const postgres::ControlData& control) {
   if (order.fence.fork_lsn.empty()) return Json();
   PGR_ASSIGN(Lsn fork, Lsn::parse(order.fence.fork_lsn));
   if (fork >= control.checkpoint) return stake_json(0, fork, control.checkpoint);
@@ -101,7 +108,8 @@ Result<Json> at_stake(const Order& order, const api::MemberRef& m, const archive
   range.segment_size = control.segment_size;
   range.begin = fork;
   range.end = control.checkpoint;
-  for (std::uint64_t n = fork.segment(control.segment_size); n <= control.checkpoint.segment(control.segment_size); ++n) {
+  for (std::uint64_t n = fork.segment(control.segment_size);
+       n <= control.checkpoint.segment(control.segment_size); ++n) {
     TimelineId timeline = history->timeline_of_segment(n, control.segment_size);
     range.segments.push_back({timeline, n, postgres::segment_name(timeline, n, control.segment_size)});
   }
@@ -113,12 +121,14 @@ Result<Json> at_stake(const Order& order, const api::MemberRef& m, const archive
     return {};
   };
   std::int64_t transactions = 0;
-  PGR_ASSIGN(auto reading, read_wal(range, scratch_path("fence"), place, [&](const postgres::WalRecord& r) -> Result<bool> {
-    if (r.kind == postgres::WalRecordKind::kCommit) ++transactions;
-    return true;
-  }));
+  PGR_ASSIGN(auto reading,
+             read_wal(range, scratch_path("fence"), place, [&](const postgres::WalRecord& r) -> Result<bool> {
+               if (r.kind == postgres::WalRecordKind::kCommit) ++transactions;
+               return true;
+             }));
   if (reading.unreadable) {
-    return base::fail(base::ErrorCode::kCorrupt, fmt::format("WAL is unreadable at {}: {}", reading.unreadable->text(), reading.words));
+    return base::fail(base::ErrorCode::kCorrupt,
+                      fmt::format("WAL is unreadable at {}: {}", reading.unreadable->text(), reading.words));
   }
   return stake_json(transactions, fork, control.checkpoint);
 }
@@ -127,7 +137,8 @@ Result<> mark(archive::Repository* repository, std::uint32_t live, std::uint32_t
   return repository->update([&](archive::RepositoryRecord* record) -> Result<> {
     auto* candidate = live == 0 ? nullptr : record->find(TimelineId(live));
     if (live != 0 && candidate == nullptr) {
-      return base::fail(base::ErrorCode::kNotFound, fmt::format("timeline {} is not in the repository", live));
+      return base::fail(base::ErrorCode::kNotFound,
+                        fmt::format("timeline {} is not in the repository", live));
     }
     if (auto* old = record->find(TimelineId(abandoned)); old != nullptr && live != 0 && live != abandoned) {
       old->state = archive::TimelineState::kAbandoned;
@@ -138,12 +149,18 @@ Result<> mark(archive::Repository* repository, std::uint32_t live, std::uint32_t
 }
 
 Answer fenced(const api::MemberRef& m, const FenceRecord& record, const std::string& state) {
-  return succeeded("Fenced", fmt::format("{} is fenced: stopped at {} on timeline {}, and read-only for whoever starts it", m.name,
-                                         record.checkpoint_lsn, record.timeline),
-                   {{"state", state}, {"checkpointLSN", record.checkpoint_lsn}, {"timeline", record.timeline}, {"atStake", record.at_stake}});
+  return succeeded(
+      "Fenced",
+      fmt::format("{} is fenced: stopped at {} on timeline {}, and read-only for whoever starts it", m.name,
+                  record.checkpoint_lsn, record.timeline),
+      {{"state", state},
+       {"checkpointLSN", record.checkpoint_lsn},
+       {"timeline", record.timeline},
+       {"atStake", record.at_stake}});
 }
 
-Result<Answer> fence(const Order& order, const api::MemberRef& m, const postgres::ControlData& control, Report& report) {
+Result<Answer> fence(const Order& order, const api::MemberRef& m, const postgres::ControlData& control,
+                     Report& report) {
   PGR_ASSIGN(auto repository, open_repository(order));
   FenceRecord record;
   record.action_uid = order.action.uid;
@@ -173,14 +190,17 @@ Result<Answer> fence_or_find(const Order& order, const api::MemberRef& m, Report
   if (there) {
     PGR_ASSIGN(auto control, control_data_of(m.data_directory));
     bool same = there->action_uid == order.action.uid;
-    if (same && still_fenced(*there, control, base::exists(signal_path(m))) && there->at_stake.is_object() && !there->at_stake.empty()) {
+    if (same && still_fenced(*there, control, base::exists(signal_path(m))) && there->at_stake.is_object() &&
+        !there->at_stake.empty()) {
       PGR_ASSIGN(auto repository, open_repository(order));
       PGR_TRY(mark(&repository, there->live_timeline, there->timeline));
       return fenced(m, *there, control.state);
     }
     if (!same && base::exists(signal_path(m))) {
-      return base::fail(base::refused("FencedByAnother", fmt::format("the volume of {} is fenced by action {}", m.name, there->action_uid),
-                                      "undo that action, or choose another candidate"));
+      return base::fail(
+          base::refused("FencedByAnother",
+                        fmt::format("the volume of {} is fenced by action {}", m.name, there->action_uid),
+                        "undo that action, or choose another candidate"));
     }
   } else if (there.error().code != base::ErrorCode::kNotFound) {
     return base::fail(there.error());
@@ -194,11 +214,13 @@ Result<Answer> fence_or_find(const Order& order, const api::MemberRef& m, Report
 
 Result<Answer> unfence(const Order& order, const api::MemberRef& m) {
   auto record = read_fence(m.mount);
-  if (!record && record.error().code == base::ErrorCode::kNotFound) return succeeded("NotFenced", fmt::format("{} carries no fence", m.name));
+  if (!record && record.error().code == base::ErrorCode::kNotFound)
+    return succeeded("NotFenced", fmt::format("{} carries no fence", m.name));
   if (!record) return base::fail(record.error());
   if (record->action_uid != order.action.uid) {
-    return base::fail(base::refused("FencedByAnother", fmt::format("the fence on {} is of action {}", m.name, record->action_uid),
-                                    "only that action takes it off again"));
+    return base::fail(base::refused(
+        "FencedByAnother", fmt::format("the fence on {} is of action {}", m.name, record->action_uid),
+        "only that action takes it off again"));
   }
   PGR_ASSIGN(auto repository, open_repository(order));
   PGR_TRY(repository.update([&](archive::RepositoryRecord* r) -> Result<> {
@@ -208,9 +230,11 @@ Result<Answer> unfence(const Order& order, const api::MemberRef& m) {
     if (old != nullptr) old->state = archive::TimelineState::kLive;
     return {};
   }));
-  if (::unlink(signal_path(m).c_str()) != 0 && errno != ENOENT) return base::fail(base::system_error("remove", signal_path(m)));
+  if (::unlink(signal_path(m).c_str()) != 0 && errno != ENOENT)
+    return base::fail(base::system_error("remove", signal_path(m)));
   PGR_TRY(base::sync_path(m.data_directory));
-  if (::unlink(fence_path(m.mount).c_str()) != 0 && errno != ENOENT) return base::fail(base::system_error("remove", fence_path(m.mount)));
+  if (::unlink(fence_path(m.mount).c_str()) != 0 && errno != ENOENT)
+    return base::fail(base::system_error("remove", fence_path(m.mount)));
   PGR_TRY(base::sync_path(m.mount + "/.pgrunbook"));
   return succeeded("Unfenced", fmt::format("{} may take writes again", m.name));
 }

@@ -1,5 +1,5 @@
-// The fence: a record outside the data directory and a standby.signal inside it, so that whoever starts the old primary gets a
-// read-only server.
+// The fence: a record outside the data directory and a standby.signal inside it, so that whoever starts the
+// old primary gets a read-only server.
 #pragma once
 
 #include <string>
@@ -15,9 +15,9 @@ struct FenceRecord {
   std::string action_uid;
   std::string data_directory;
   std::uint64_t system_identifier = 0;
-  std::uint32_t timeline = 0;         // the one that is left
-  std::string checkpoint_lsn;         // of the clean stop
-  std::uint32_t live_timeline = 0;    // the candidate's
+  std::uint32_t timeline = 0;       // the one that is left
+  std::string checkpoint_lsn;       // of the clean stop
+  std::uint32_t live_timeline = 0;  // the candidate's
   base::Json at_stake = base::Json::object();
 };
 [[nodiscard]] std::string fence_path(const std::string& mount);
@@ -26,8 +26,9 @@ struct FenceRecord {
 // kNotFound where the volume is not fenced.
 [[nodiscard]] base::Result<FenceRecord> read_fence(const std::string& mount);
 
-// Whether a data directory is as a fence left it: cleanly shut down, or started read-only since, which leaves "in archive recovery" or
-// "shut down in recovery" with the same checkpoint and timeline.
-[[nodiscard]] bool still_fenced(const FenceRecord& record, const postgres::ControlData& control, bool has_signal);
+// Whether a data directory is as a fence left it: cleanly shut down, or started read-only since, which leaves
+// "in archive recovery" or "shut down in recovery" with the same checkpoint and timeline.
+[[nodiscard]] bool still_fenced(const FenceRecord& record, const postgres::ControlData& control,
+                                bool has_signal);
 
 }  // namespace pgrunbook::agent

@@ -19,7 +19,8 @@ Result<std::string> install_program(const std::string& program, const std::strin
   if (made.error().code != ErrorCode::kAlreadyExists) return base::fail(made.error());
   PGR_ASSIGN(std::string there, base::sha256_file(path));
   if (there == hash) return hash;
-  return base::fail(ErrorCode::kConflict, fmt::format("{} is another program (sha256 {:.16}, ours {:.16})", path, there, hash),
+  return base::fail(ErrorCode::kConflict,
+                    fmt::format("{} is another program (sha256 {:.16}, ours {:.16})", path, there, hash),
                     "it was changed, or is of another build with the same version; nothing was overwritten");
 }
 

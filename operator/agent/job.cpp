@@ -2,7 +2,6 @@
 
 #include <csignal>
 #include <cstdlib>
-
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -21,9 +20,9 @@ struct Entry {
 };
 
 constexpr Entry kJobs[] = {
-    {api::jobs::kSetup, run_setup},     {api::jobs::kProof, run_proof},   {api::jobs::kPlan, run_plan},
-    {api::jobs::kBackup, run_backup},   {api::jobs::kRecover, run_recover}, {api::jobs::kUndo, run_undo},
-    {api::jobs::kFence, run_fence},     {api::jobs::kUnfence, run_unfence}, {api::jobs::kRecord, run_record},
+    {api::jobs::kSetup, run_setup},   {api::jobs::kProof, run_proof},     {api::jobs::kPlan, run_plan},
+    {api::jobs::kBackup, run_backup}, {api::jobs::kRecover, run_recover}, {api::jobs::kUndo, run_undo},
+    {api::jobs::kFence, run_fence},   {api::jobs::kUnfence, run_unfence}, {api::jobs::kRecord, run_record},
 };
 
 std::string environment(const char* name) {
@@ -33,7 +32,8 @@ std::string environment(const char* name) {
 
 Result<Order> order_from_environment() {
   std::string text = environment("PGRUNBOOK_ORDER");
-  if (text.empty()) return base::fail(ErrorCode::kInvalid, "PGRUNBOOK_ORDER is not set", "only the controller starts this");
+  if (text.empty())
+    return base::fail(ErrorCode::kInvalid, "PGRUNBOOK_ORDER is not set", "only the controller starts this");
   PGR_ASSIGN(auto json, base::parse_json(text, "PGRUNBOOK_ORDER"));
   PGR_ASSIGN(Order order, api::order_from_json(json));
   order.pod_uid = environment("PGRUNBOOK_POD_UID");
@@ -43,10 +43,10 @@ Result<Order> order_from_environment() {
   return order;
 }
 
-// As a container's first process we would not hear SIGTERM otherwise. Ending at once is right: every job leaves its
-// work so that a kill at any point does no harm, and children die with us.
+// As a container's first process we would not hear SIGTERM otherwise. Ending at once is right: every job
+// leaves its work so that a kill at any point does no harm, and children die with us.
 void end_on_sigterm() {
-  struct sigaction action {};
+  struct sigaction action{};
   action.sa_handler = [](int) { ::_exit(128 + SIGTERM); };
   ::sigaction(SIGTERM, &action, nullptr);
   ::signal(SIGPIPE, SIG_IGN);
@@ -55,7 +55,8 @@ void end_on_sigterm() {
 }  // namespace
 
 Result<archive::Repository> open_repository(const Order& order) {
-  return archive::Repository::open(order.repository.path, {order.repository.topology, order.repository.topology_uid});
+  return archive::Repository::open(order.repository.path,
+                                   {order.repository.topology, order.repository.topology_uid});
 }
 
 archive::ActionKey action_key(const Order& order) {

@@ -2,9 +2,8 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <optional>
-
 #include <fcntl.h>
+#include <optional>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -48,7 +47,8 @@ std::string tar_text(std::string_view field) { return std::string(field.substr(0
 bool checksum_right(std::string_view header) {
   auto stated = tar_number(header.substr(148, 8));
   std::uint64_t sum = 0;
-  for (std::size_t i = 0; i < kBlock; ++i) sum += i >= 148 && i < 156 ? ' ' : static_cast<unsigned char>(header[i]);
+  for (std::size_t i = 0; i < kBlock; ++i)
+    sum += i >= 148 && i < 156 ? ' ' : static_cast<unsigned char>(header[i]);
   return stated && *stated == sum;
 }
 
@@ -83,7 +83,8 @@ base::Result<std::map<std::string, ManifestFile>> parse_manifest(std::string_vie
     if (path.empty()) return damaged("backup_manifest holds a file without path");
     ManifestFile& entry = out[path];
     entry.size = static_cast<std::uint64_t>(base::number_at(file, {"Size"}));
-    if (base::text_at(file, {"Checksum-Algorithm"}) == "SHA256") entry.sha256 = base::text_at(file, {"Checksum"});
+    if (base::text_at(file, {"Checksum-Algorithm"}) == "SHA256")
+      entry.sha256 = base::text_at(file, {"Checksum"});
   }
   if (out.empty()) return damaged("backup_manifest names no file");
   return out;
@@ -91,8 +92,8 @@ base::Result<std::map<std::string, ManifestFile>> parse_manifest(std::string_vie
 
 struct TarUnpacker::State {
   std::string directory;
-  std::string header;       // bytes of a header so far
-  std::uint64_t left = 0;   // of the current file's content
+  std::string header;      // bytes of a header so far
+  std::uint64_t left = 0;  // of the current file's content
   std::uint64_t padding = 0;
   bool ended = false;
   std::string path;
@@ -104,7 +105,8 @@ struct TarUnpacker::State {
   base::Result<> make_parents(const std::string& relative) const {
     for (auto slash = relative.find('/'); slash != std::string::npos; slash = relative.find('/', slash + 1)) {
       std::string parent = directory + "/" + relative.substr(0, slash);
-      if (::mkdir(parent.c_str(), 0700) != 0 && errno != EEXIST) return base::fail(base::system_error("create directory", parent));
+      if (::mkdir(parent.c_str(), 0700) != 0 && errno != EEXIST)
+        return base::fail(base::system_error("create directory", parent));
     }
     return {};
   }
@@ -126,18 +128,22 @@ struct TarUnpacker::State {
     if (type == '5') {
       if (path.empty() || path == ".") return {};
       PGR_TRY(make_parents(path));
-      if (::mkdir(full.c_str(), 0700) != 0 && errno != EEXIST) return base::fail(base::system_error("create directory", full));
+      if (::mkdir(full.c_str(), 0700) != 0 && errno != EEXIST)
+        return base::fail(base::system_error("create directory", full));
       return {};
     }
     if (type == '2' && path.starts_with("pg_tblspc/")) {
-      return base::fail(base::refused("TablespaceInBackup", fmt::format("the backup holds the tablespace {}", path),
-                                      "restores of tablespaces are not supported yet; restore by hand with RESTORE.md"));
+      return base::fail(
+          base::refused("TablespaceInBackup", fmt::format("the backup holds the tablespace {}", path),
+                        "restores of tablespaces are not supported yet; restore by hand with RESTORE.md"));
     }
     if (type == '2' && path == "pg_wal") {  // always made inside the new directory
-      if (::mkdir(full.c_str(), 0700) != 0 && errno != EEXIST) return base::fail(base::system_error("create directory", full));
+      if (::mkdir(full.c_str(), 0700) != 0 && errno != EEXIST)
+        return base::fail(base::system_error("create directory", full));
       return {};
     }
-    if (type != '0' && type != 0) return damaged(fmt::format("the backup's tar holds {} of an unknown kind", path));
+    if (type != '0' && type != 0)
+      return damaged(fmt::format("the backup's tar holds {} of an unknown kind", path));
     PGR_TRY(make_parents(path));
     fd = base::Fd(::open(full.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
     if (!fd.valid()) return base::fail(base::system_error("create", full));
@@ -169,7 +175,9 @@ struct TarUnpacker::State {
   }
 };
 
-TarUnpacker::TarUnpacker(std::string directory) : state_(std::make_unique<State>()) { state_->directory = std::move(directory); }
+TarUnpacker::TarUnpacker(std::string directory) : state_(std::make_unique<State>()) {
+  state_->directory = std::move(directory);
+}
 TarUnpacker::~TarUnpacker() = default;
 const std::map<std::string, ManifestFile>& TarUnpacker::files() const { return state_->files; }
 std::uint64_t TarUnpacker::bytes() const { return state_->bytes; }
@@ -209,11 +217,14 @@ base::Result<LaidDown> lay_down(const archive::Repository& repository, const arc
   std::map<std::string, ManifestFile> manifest;
   if (!backup.manifest_sha256.empty()) {
     PGR_ASSIGN(std::string text, base::read_file(from + "/backup_manifest"));
-    if (base::sha256(text) != backup.manifest_sha256) return damaged(fmt::format("backup_manifest of backup {} has changed", backup.id));
+    if (base::sha256(text) != backup.manifest_sha256)
+      return damaged(fmt::format("backup_manifest of backup {} has changed", backup.id));
     PGR_ASSIGN(manifest, parse_manifest(text));
   }
-  bool hash_stored = manifest.empty() || std::any_of(manifest.begin(), manifest.end(), [](const auto& f) { return f.second.sha256.empty(); });
-  if (::mkdir(directory.c_str(), 0700) != 0) return base::fail(base::system_error("create directory", directory));
+  bool hash_stored = manifest.empty() || std::any_of(manifest.begin(), manifest.end(),
+                                                     [](const auto& f) { return f.second.sha256.empty(); });
+  if (::mkdir(directory.c_str(), 0700) != 0)
+    return base::fail(base::system_error("create directory", directory));
   TarUnpacker tar(directory);
   auto on_raw = [&](std::string_view bytes) -> base::Result<> {
     PGR_TRY(tar.feed(bytes));
@@ -224,21 +235,25 @@ base::Result<LaidDown> lay_down(const archive::Repository& repository, const arc
   PGR_TRY(tar.finish());
   if (hash_stored) {
     PGR_ASSIGN(std::string stored, base::sha256_file(from + "/base.tar.zst"));
-    if (stored != backup.stored_sha256) return damaged(fmt::format("base.tar.zst of backup {} has changed", backup.id));
+    if (stored != backup.stored_sha256)
+      return damaged(fmt::format("base.tar.zst of backup {} has changed", backup.id));
   }
   for (const auto& [path, expected] : manifest) {
     auto found = tar.files().find(path);
     if (found == tar.files().end()) return damaged(fmt::format("backup {} lacks {}", backup.id, path));
-    bool same = found->second.size == expected.size && (expected.sha256.empty() || found->second.sha256 == expected.sha256);
+    bool same = found->second.size == expected.size &&
+                (expected.sha256.empty() || found->second.sha256 == expected.sha256);
     if (!same) return damaged(fmt::format("{} in backup {} is not what its manifest says", path, backup.id));
   }
   for (const auto& [path, file] : tar.files()) {
-    if (!manifest.empty() && path != "backup_manifest" && manifest.count(path) == 0 && !path.starts_with("pg_wal/")) {
+    if (!manifest.empty() && path != "backup_manifest" && manifest.count(path) == 0 &&
+        !path.starts_with("pg_wal/")) {
       return damaged(fmt::format("backup {} holds {}, which its manifest does not name", backup.id, path));
     }
   }
   base::Fd fd(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!fd.valid() || ::syncfs(fd.get()) != 0) return base::fail(base::system_error("sync the file system of", directory));
+  if (!fd.valid() || ::syncfs(fd.get()) != 0)
+    return base::fail(base::system_error("sync the file system of", directory));
   return LaidDown{tar.files().size(), tar.bytes()};
 }
 

@@ -25,8 +25,9 @@ struct ManifestFile {
 // The JSON of backup_manifest ("78.1. Backup Manifest Top-level Object"), path -> file.
 [[nodiscard]] base::Result<std::map<std::string, ManifestFile>> parse_manifest(std::string_view text);
 
-// Unpacks a tar as pg_basebackup writes it (ustar; directories, files, symbolic links), fed in pieces of any size. Paths with "..",
-// absolute ones and other kinds of entries are kCorrupt; a link in pg_tblspc is kRefused (TablespaceInBackup).
+// Unpacks a tar as pg_basebackup writes it (ustar; directories, files, symbolic links), fed in pieces of any
+// size. Paths with "..", absolute ones and other kinds of entries are kCorrupt; a link in pg_tblspc is
+// kRefused (TablespaceInBackup).
 class TarUnpacker {
  public:
   explicit TarUnpacker(std::string directory);
@@ -45,12 +46,12 @@ class TarUnpacker {
   std::unique_ptr<State> state_;
 };
 
-// base.tar.zst of a backup into `directory`, which must not exist, mode 0700. Compared with the backup's own manifest (the manifest
-// with its hash in backup.json), or, where there is none (before PostgreSQL 13), with the hash of base.tar.zst.
-// kCorrupt (BackupDamaged) names the first wrong file; what was laid down is left for the caller to remove. Afterwards
-// everything is on disk (syncfs).
-[[nodiscard]] base::Result<LaidDown> lay_down(const archive::Repository& repository, const archive::BackupRecord& backup,
-                                              const std::string& directory,
-                                              const std::function<void(std::uint64_t done, std::uint64_t total)>& on_progress);
+// base.tar.zst of a backup into `directory`, which must not exist, mode 0700. Compared with the backup's own
+// manifest (the manifest with its hash in backup.json), or, where there is none (before PostgreSQL 13), with
+// the hash of base.tar.zst. kCorrupt (BackupDamaged) names the first wrong file; what was laid down is left
+// for the caller to remove. Afterwards everything is on disk (syncfs).
+[[nodiscard]] base::Result<LaidDown> lay_down(
+    const archive::Repository& repository, const archive::BackupRecord& backup, const std::string& directory,
+    const std::function<void(std::uint64_t done, std::uint64_t total)>& on_progress);
 
 }  // namespace pgrunbook::agent

@@ -1,9 +1,8 @@
 #include "agent/plan.hpp"
 
 #include <algorithm>
-#include <thread>
-
 #include <sys/statvfs.h>
+#include <thread>
 
 #include <fmt/format.h>
 
@@ -28,13 +27,15 @@ base::Result<TimelineId> choose_timeline(const archive::RepositoryRecord& record
   if (live.empty() && record.timelines.size() == 1) return record.timelines.front().timeline;
   return base::fail(base::refused(
       "AmbiguousTimeline",
-      live.empty() ? fmt::format("the repository has {} timelines and none of them is live", record.timelines.size())
-                   : fmt::format("the repository has more than one live timeline: {}", fmt::join(live, ", ")),
+      live.empty()
+          ? fmt::format("the repository has {} timelines and none of them is live", record.timelines.size())
+          : fmt::format("the repository has more than one live timeline: {}", fmt::join(live, ", ")),
       "start the primary, so that its timeline decides, or set recoveryTarget.targetTLI"));
 }
 
-base::Result<BackupChoice> choose_backups(const std::vector<archive::BackupEntry>& backups, const TimelineHistory& history,
-                                          const std::string& asked, const std::optional<base::SystemTime>& time) {
+base::Result<BackupChoice> choose_backups(const std::vector<archive::BackupEntry>& backups,
+                                          const TimelineHistory& history, const std::string& asked,
+                                          const std::optional<base::SystemTime>& time) {
   BackupChoice choice;
   std::vector<BackupRecord> usable;
   bool elsewhere = false, found = false;
@@ -56,17 +57,20 @@ base::Result<BackupChoice> choose_backups(const std::vector<archive::BackupEntry
                                     "leave out the backup to use the newest that can reach the target"));
   }
   if (usable.empty() && elsewhere) {
-    return base::fail(base::refused("BackupOnOtherTimeline",
-                                    fmt::format("no backup{} lies on timeline {} or its ancestors before the fork",
-                                                asked.empty() ? "" : " " + asked, history.timeline().number()),
-                                    "make a backup of the live primary"));
+    return base::fail(
+        base::refused("BackupOnOtherTimeline",
+                      fmt::format("no backup{} lies on timeline {} or its ancestors before the fork",
+                                  asked.empty() ? "" : " " + asked, history.timeline().number()),
+                      "make a backup of the live primary"));
   }
   if (usable.empty()) {
     std::string problem;
     for (const auto& entry : backups) {
-      if (!entry.record && (asked.empty() || entry.id == asked)) problem = fmt::format(" ({}: {})", entry.id, entry.problem);
+      if (!entry.record && (asked.empty() || entry.id == asked))
+        problem = fmt::format(" ({}: {})", entry.id, entry.problem);
     }
-    return base::fail(base::refused("NoBackup", fmt::format("the repository has no finished backup{}", problem),
+    return base::fail(base::refused("NoBackup",
+                                    fmt::format("the repository has no finished backup{}", problem),
                                     "make one with a PostgresBackup"));
   }
   std::sort(usable.begin(), usable.end(), [](const auto& a, const auto& b) { return a.end_lsn > b.end_lsn; });
@@ -74,27 +78,35 @@ base::Result<BackupChoice> choose_backups(const std::vector<archive::BackupEntry
     if (!time || b.stop_time <= *time) choice.candidates.push_back(b);
   }
   if (choice.candidates.empty()) {
-    const BackupRecord& oldest = *std::min_element(usable.begin(), usable.end(), [](const auto& a, const auto& b) { return a.stop_time < b.stop_time; });
+    const BackupRecord& oldest = *std::min_element(
+        usable.begin(), usable.end(), [](const auto& a, const auto& b) { return a.stop_time < b.stop_time; });
     return base::fail(base::refused(
         "TargetBeforeBackup",
         fmt::format("target {} lies before the end of backup {}", base::format_time_micro(*time), oldest.id),
-        fmt::format("the earliest possible targetTime{} is {}", asked.empty() ? "" : " with this backup", base::format_time_micro(oldest.stop_time))));
+        fmt::format("the earliest possible targetTime{} is {}", asked.empty() ? "" : " with this backup",
+                    base::format_time_micro(oldest.stop_time))));
   }
   return choice;
 }
 
-base::Result<> check_branch(const AbandonedBranch& branch, base::SystemTime target, const TargetAnswer& answer,
-                            TimelineId chosen) {
+base::Result<> check_branch(const AbandonedBranch& branch, base::SystemTime target,
+                            const TargetAnswer& answer, TimelineId chosen) {
   if (!branch.first || target < *branch.first) return {};
   bool lived_there = target <= *branch.last || answer.stop.start < branch.fork;
   if (!lived_there) return {};
-  std::string after = answer.excluded ? fmt::format(", or after {} on timeline {}", base::format_time_micro(answer.excluded->time), chosen.number()) : "";
-  std::string before = answer.included ? base::format_time_micro(answer.included->time) : "the end of the backup";
+  std::string after = answer.excluded
+                          ? fmt::format(", or after {} on timeline {}",
+                                        base::format_time_micro(answer.excluded->time), chosen.number())
+                          : "";
+  std::string before =
+      answer.included ? base::format_time_micro(answer.included->time) : "the end of the backup";
   return base::fail(base::refused(
       "TargetOnAbandonedTimeline",
-      fmt::format("at {} the database lived on timeline {}, which was left at {}: timeline {} does not have its rows",
-                  base::format_time_micro(target), branch.timeline.number(), branch.fork.text(), chosen.number()),
-      fmt::format("the nearest possible targetTime is {}{}; or set recoveryTarget.targetTLI: {}", before, after, branch.timeline.number())));
+      fmt::format(
+          "at {} the database lived on timeline {}, which was left at {}: timeline {} does not have its rows",
+          base::format_time_micro(target), branch.timeline.number(), branch.fork.text(), chosen.number()),
+      fmt::format("the nearest possible targetTime is {}{}; or set recoveryTarget.targetTLI: {}", before,
+                  after, branch.timeline.number())));
 }
 
 namespace {
@@ -105,19 +117,22 @@ Result<Json> wal_point(const std::optional<postgres::WalRecord>& r) {
 }
 
 std::uint64_t free_bytes(const std::string& path) {
-  struct statvfs s {};
+  struct statvfs s{};
   return ::statvfs(path.c_str(), &s) == 0 ? static_cast<std::uint64_t>(s.f_bavail) * s.f_frsize : 0;
 }
 
-Result<> wait_for_segments(const archive::Repository& repository, const api::PlanOrder& plan, Report& report) {
+Result<> wait_for_segments(const archive::Repository& repository, const api::PlanOrder& plan,
+                           Report& report) {
   auto deadline = base::Deadline::after(std::chrono::seconds(plan.wait_seconds));
   for (const std::string& text : plan.wait_for) {
     PGR_ASSIGN(auto name, postgres::parse_wal_name(text));
     PGR_ASSIGN(auto number, name.segment(repository.segment_size()));
     while (!repository.has_segment({name.timeline, number, text})) {
       if (deadline.passed()) {
-        base::Error e = base::error(base::ErrorCode::kTimeout, fmt::format("segment {} did not arrive in the archive within {} s", text, plan.wait_seconds),
-                                    "look at the archiver of the primary: pg_stat_archiver and its log");
+        base::Error e = base::error(
+            base::ErrorCode::kTimeout,
+            fmt::format("segment {} did not arrive in the archive within {} s", text, plan.wait_seconds),
+            "look at the archiver of the primary: pg_stat_archiver and its log");
         e.reason = "SegmentNotArrived";
         return base::fail(e);
       }
@@ -135,7 +150,8 @@ struct Commits {
   std::optional<base::SystemTime> first, last;
 };
 
-Result<Commits> commits_behind(const archive::Repository& repository, TimelineId timeline, Lsn from, int major) {
+Result<Commits> commits_behind(const archive::Repository& repository, TimelineId timeline, Lsn from,
+                               int major) {
   Commits out;
   out.to = from;
   auto history = repository.history(timeline);
@@ -143,20 +159,21 @@ Result<Commits> commits_behind(const archive::Repository& repository, TimelineId
   PGR_ASSIGN(auto walk, repository.walk(*history, from));
   if (walk.segments.empty()) return out;
   WalRange range{major, repository.segment_size(), walk.segments, from};
-  PGR_ASSIGN(auto reading, read_wal(range, scratch_path("branch"), from_repository(repository), [&](const postgres::WalRecord& r) -> Result<bool> {
-    out.to = std::max(out.to, r.end);
-    if (r.kind != postgres::WalRecordKind::kCommit) return true;
-    ++out.count;
-    out.first = out.first ? std::min(*out.first, r.time) : r.time;
-    out.last = out.last ? std::max(*out.last, r.time) : r.time;
-    return true;
-  }));
+  PGR_ASSIGN(auto reading, read_wal(range, scratch_path("branch"), from_repository(repository),
+                                    [&](const postgres::WalRecord& r) -> Result<bool> {
+                                      out.to = std::max(out.to, r.end);
+                                      if (r.kind != postgres::WalRecordKind::kCommit) return true;
+                                      ++out.count;
+                                      out.first = out.first ? std::min(*out.first, r.time) : r.time;
+                                      out.last = out.last ? std::max(*out.last, r.time) : r.time;
+                                      return true;
+                                    }));
   if (!reading.unreadable) out.to = std::max(out.to, walk.end);
   return out;
 }
 
-Result<> check_branches(const archive::Repository& repository, const TimelineHistory& path, base::SystemTime target,
-                        const TargetAnswer& answer, int major) {
+Result<> check_branches(const archive::Repository& repository, const TimelineHistory& path,
+                        base::SystemTime target, const TargetAnswer& answer, int major) {
   for (const auto& t : repository.record().timelines) {
     if (t.state != archive::TimelineState::kAbandoned || t.timeline == path.timeline()) continue;
     Lsn fork = path.contains(t.timeline) ? path.end_of(t.timeline) : t.fork;
@@ -177,15 +194,20 @@ struct Resolved {
   std::string unreadable;
 };
 
-Result<Resolved> resolve(const archive::Repository& repository, const TimelineHistory& history, const BackupRecord& backup,
-                         const std::optional<base::SystemTime>& time, bool proven, Report& report) {
+Result<Resolved> resolve(const archive::Repository& repository, const TimelineHistory& history,
+                         const BackupRecord& backup, const std::optional<base::SystemTime>& time, bool proven,
+                         Report& report) {
   PGR_ASSIGN(auto walk, repository.walk(history, backup.begin_lsn));
   TargetResolver resolver({time, backup.id, backup.begin_lsn, backup.end_lsn, backup.stop_time});
   WalRange range{backup.major_version, repository.segment_size(), walk.segments, backup.begin_lsn};
-  PGR_ASSIGN(auto reading, read_wal(range, scratch_path("plan"), from_repository(repository), [&](const postgres::WalRecord& r) -> Result<bool> {
-    report.progress("read", fmt::format("reading WAL of the archive, at {}", r.start.text()), r.start - backup.begin_lsn, walk.end - walk.begin);
-    return resolver.feed(r);
-  }));
+  PGR_ASSIGN(auto reading, read_wal(range, scratch_path("plan"), from_repository(repository),
+                                    [&](const postgres::WalRecord& r) -> Result<bool> {
+                                      report.progress(
+                                          "read",
+                                          fmt::format("reading WAL of the archive, at {}", r.start.text()),
+                                          r.start - backup.begin_lsn, walk.end - walk.begin);
+                                      return resolver.feed(r);
+                                    }));
   WalEnd end;
   end.proven_current = proven;
   if (walk.gap && walk.missing) end.missing_segment = walk.missing->name;
@@ -211,7 +233,9 @@ Result<Json> plan_restore(const Order& order, const archive::Repository& reposit
     PGR_ASSIGN(time, base::parse_time(plan.target.time, "recoveryTarget.targetTime"));
     base::SystemTime now = base::now();
     if (*time > now) {
-      return base::fail(base::refused("TargetInFuture", fmt::format("target {} lies in the future: it is {}", base::format_time_micro(*time), base::format_time(now)),
+      return base::fail(base::refused("TargetInFuture",
+                                      fmt::format("target {} lies in the future: it is {}",
+                                                  base::format_time_micro(*time), base::format_time(now)),
                                       "leave out targetTime to get the latest state"));
     }
   }
@@ -219,7 +243,9 @@ Result<Json> plan_restore(const Order& order, const archive::Repository& reposit
   auto history = repository.history(timeline);
   if (!history) {
     if (history.error().code != base::ErrorCode::kNotFound) return base::fail(history.error());
-    return base::fail(base::refused("UnknownTimeline", fmt::format("the archive has no history of timeline {}", timeline.number()), history.error().message));
+    return base::fail(base::refused(
+        "UnknownTimeline", fmt::format("the archive has no history of timeline {}", timeline.number()),
+        history.error().message));
   }
   PGR_ASSIGN(auto backups, repository.backups());
   PGR_ASSIGN(BackupChoice choice, choose_backups(backups, *history, plan.backup_id, time));
@@ -233,14 +259,18 @@ Result<Json> plan_restore(const Order& order, const archive::Repository& reposit
     }
     if (!refusal) refusal = resolved.error();
     // only an older backup can help, and only against these two
-    if (resolved.error().reason != "TargetBeforeBackup" && resolved.error().reason != "TablespaceInWal") break;
+    if (resolved.error().reason != "TargetBeforeBackup" && resolved.error().reason != "TablespaceInWal")
+      break;
   }
   if (!found) return base::fail(*refusal);
   if (!time && found->walk.gap && found->walk.missing) {
     // The latest state was asked for, and this would not be it.
     return base::fail(base::refused(
-        "WalGap", fmt::format("the latest state lies behind a gap in the archive; the first missing segment is {}", found->walk.missing->name),
-        found->last ? fmt::format("to recover to the last transaction before the gap, write targetTime {}", base::format_time_micro(found->last->time))
+        "WalGap",
+        fmt::format("the latest state lies behind a gap in the archive; the first missing segment is {}",
+                    found->walk.missing->name),
+        found->last ? fmt::format("to recover to the last transaction before the gap, write targetTime {}",
+                                  base::format_time_micro(found->last->time))
                     : "take a new backup"));
   }
   if (time) PGR_TRY(check_branches(repository, *history, *time, found->answer, found->backup.major_version));
@@ -276,15 +306,22 @@ Result<Json> plan_cutover(const Order& order, const archive::Repository& reposit
   TimelineId candidate(static_cast<std::uint32_t>(order.plan.candidate_timeline));
   PGR_ASSIGN(auto history, repository.history(candidate));
   if (!history.parent().valid()) {
-    return base::fail(base::refused("NotAFork", fmt::format("timeline {} of {} has no parent: it was not made by a restore", candidate.number(), order.plan.candidate),
-                                    "restore onto that member first"));
+    return base::fail(
+        base::refused("NotAFork",
+                      fmt::format("timeline {} of {} has no parent: it was not made by a restore",
+                                  candidate.number(), order.plan.candidate),
+                      "restore onto that member first"));
   }
-  report.note("read", fmt::format("counting transactions on timeline {} after {}", history.parent().number(), history.fork().text()));
-  PGR_ASSIGN(auto commits, commits_behind(repository, history.parent(), history.fork(), repository.record().major_version));
-  Json stake = {{"transactions", commits.count}, {"fromLSN", history.fork().text()}, {"toLSN", commits.to.text()}};
+  report.note("read", fmt::format("counting transactions on timeline {} after {}", history.parent().number(),
+                                  history.fork().text()));
+  PGR_ASSIGN(auto commits,
+             commits_behind(repository, history.parent(), history.fork(), repository.record().major_version));
+  Json stake = {
+      {"transactions", commits.count}, {"fromLSN", history.fork().text()}, {"toLSN", commits.to.text()}};
   if (commits.first) stake["since"] = base::format_time_micro(*commits.first);
   if (commits.last) stake["until"] = base::format_time_micro(*commits.last);
-  return Json{{"forkLSN", history.fork().text()}, {"parentTimeline", history.parent().number()}, {"atStake", stake}};
+  return Json{
+      {"forkLSN", history.fork().text()}, {"parentTimeline", history.parent().number()}, {"atStake", stake}};
 }
 
 // What somebody else has already done under the same kind, name and spec; null where nobody has.
@@ -303,7 +340,11 @@ Result<Json> ledger_of_another(const Order& order, const archive::Repository& re
 
 Result<Answer> run_plan(const Order& order, Report& report) {
   PGR_ASSIGN(auto repository, open_repository(order));
-  Json common = {{"alreadyDone", false}, {"alreadyTried", false}, {"freeBytes", free_bytes(order.member && !order.member->mount.empty() ? order.member->mount : order.repository.path)}};
+  Json common = {
+      {"alreadyDone", false},
+      {"alreadyTried", false},
+      {"freeBytes", free_bytes(order.member && !order.member->mount.empty() ? order.member->mount
+                                                                            : order.repository.path)}};
   if (!repository.record().system_identifiers.empty()) {
     common["systemIdentifier"] = std::to_string(repository.record().system_identifiers.front());
   }
@@ -312,7 +353,8 @@ Result<Answer> run_plan(const Order& order, Report& report) {
     common.update(another);
     return succeeded(another["alreadyDone"] == true ? "AlreadyDone" : "AlreadyTried",
                      fmt::format("an action of the same kind, name and spec was {} before, under uid {}",
-                                 another["alreadyDone"] == true ? "completed" : "started", base::text_at(another, {"ledger", "uid"})),
+                                 another["alreadyDone"] == true ? "completed" : "started",
+                                 base::text_at(another, {"ledger", "uid"})),
                      common);
   }
   PGR_TRY(wait_for_segments(repository, order.plan, report));
@@ -320,21 +362,26 @@ Result<Answer> run_plan(const Order& order, Report& report) {
   std::string message = "the backup is planned";
   if (!order.plan.candidate.empty() || order.plan.candidate_timeline != 0) {
     PGR_ASSIGN(facts, plan_cutover(order, repository, report));
-    message = fmt::format("{} transactions on timeline {} would be left", facts["atStake"]["transactions"].dump(), facts["parentTimeline"].dump());
+    message = fmt::format("{} transactions on timeline {} would be left",
+                          facts["atStake"]["transactions"].dump(), facts["parentTimeline"].dump());
   } else if (order.plan.method.empty()) {
     PGR_ASSIGN(facts, plan_restore(order, repository, report));
-    message = fmt::format("backup {} and WAL on timeline {} up to {}", base::text_at(facts, {"backupID"}), facts["timeline"].dump(),
-                          base::text_at(facts, {"targetLSN"}));
+    message = fmt::format("backup {} and WAL on timeline {} up to {}", base::text_at(facts, {"backupID"}),
+                          facts["timeline"].dump(), base::text_at(facts, {"targetLSN"}));
   }
   common.update(facts);
   // Only what can be done is entered: a refused plan may be repeated.
-  Json entry = {{"uid", order.action.uid}, {"kind", order.action.kind}, {"name", order.action.name}, {"specHash", order.action.spec_hash},
+  Json entry = {{"uid", order.action.uid},
+                {"kind", order.action.kind},
+                {"name", order.action.name},
+                {"specHash", order.action.spec_hash},
                 {"plannedAt", base::format_time(base::now())}};
   PGR_ASSIGN(auto published, repository.publish_action(action_key(order), entry));
   if (base::text_at(published.content, {"uid"}) != order.action.uid) {
     common["alreadyTried"] = true;
     common["ledger"] = published.content;
-    return succeeded("AlreadyTried", "an action of the same kind, name and spec was started at the same time", common);
+    return succeeded("AlreadyTried", "an action of the same kind, name and spec was started at the same time",
+                     common);
   }
   return succeeded("Planned", message, common);
 }

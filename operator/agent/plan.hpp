@@ -12,29 +12,32 @@
 
 namespace pgrunbook::agent {
 
-// The timeline a restore follows: `asked` where it is not 0, else the one in state live. Refused: AmbiguousTimeline where more than one is
-// live, or none and there are several; UnknownTimeline where the repository does not have it.
-[[nodiscard]] base::Result<postgres::TimelineId> choose_timeline(const archive::RepositoryRecord& record, int asked);
+// The timeline a restore follows: `asked` where it is not 0, else the one in state live. Refused:
+// AmbiguousTimeline where more than one is live, or none and there are several; UnknownTimeline where the
+// repository does not have it.
+[[nodiscard]] base::Result<postgres::TimelineId> choose_timeline(const archive::RepositoryRecord& record,
+                                                                 int asked);
 
 struct BackupChoice {
   std::vector<archive::BackupRecord> candidates;  // best first: the newest that ended before the target
 };
-// Backups that can be the beginning of a restore along `history` to `time` (empty = latest). A backup is chosen by where it
-// ended, never by where it began; one made on an ancestor counts only if it ended before the fork. Refused: NoBackup, UnknownBackup,
-// BackupOnOtherTimeline, TargetBeforeBackup.
+// Backups that can be the beginning of a restore along `history` to `time` (empty = latest). A backup is
+// chosen by where it ended, never by where it began; one made on an ancestor counts only if it ended before
+// the fork. Refused: NoBackup, UnknownBackup, BackupOnOtherTimeline, TargetBeforeBackup.
 [[nodiscard]] base::Result<BackupChoice> choose_backups(const std::vector<archive::BackupEntry>& backups,
-                                                        const postgres::TimelineHistory& history, const std::string& asked,
+                                                        const postgres::TimelineHistory& history,
+                                                        const std::string& asked,
                                                         const std::optional<base::SystemTime>& time);
 
-// Commits of a timeline that was left: was the target's time lived through there? Then "the state at that time" means other rows
-// than the ones on the live timeline.
+// Commits of a timeline that was left: was the target's time lived through there? Then "the state at that
+// time" means other rows than the ones on the live timeline.
 struct AbandonedBranch {
   postgres::TimelineId timeline;
-  postgres::Lsn fork;                 // where the chosen history left it, or where it left the history
+  postgres::Lsn fork;  // where the chosen history left it, or where it left the history
   std::optional<base::SystemTime> first{}, last{};  // of its commits behind the fork
 };
 // Refused, reason TargetOnAbandonedTimeline, naming the nearest possible targets.
-[[nodiscard]] base::Result<> check_branch(const AbandonedBranch& branch, base::SystemTime target, const TargetAnswer& answer,
-                                          postgres::TimelineId chosen);
+[[nodiscard]] base::Result<> check_branch(const AbandonedBranch& branch, base::SystemTime target,
+                                          const TargetAnswer& answer, postgres::TimelineId chosen);
 
 }  // namespace pgrunbook::agent

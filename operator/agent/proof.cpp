@@ -58,10 +58,10 @@ Result<Answer> run_proof(const Order& order, Report& report) {
       if (stored) break;
       if (stored.error().code != ErrorCode::kNotFound) return base::fail(stored.error());
       if (deadline.passed()) {
-        base::Error e = base::error(ErrorCode::kTimeout,
-                                    fmt::format("{} did not reach the repository within {} s", name.text,
-                                                order.plan.wait_seconds),
-                                    "the server's log says why its archive_command fails");
+        base::Error e = base::error(
+            ErrorCode::kTimeout,
+            fmt::format("{} did not reach the repository within {} s", name.text, order.plan.wait_seconds),
+            "the server's log says why its archive_command fails");
         e.reason = "WALNotArchived";
         return base::fail(std::move(e));
       }

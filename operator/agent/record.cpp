@@ -1,4 +1,5 @@
-// The Record Job: the transcript and the outcome of an action, kept in the repository beside what it is about.
+// The Record Job: the transcript and the outcome of an action, kept in the repository beside what it is
+// about.
 #include <fmt/format.h>
 
 #include "agent/agent.hpp"
@@ -28,10 +29,11 @@ Result<Answer> run_record(const Order& order, Report& report) {
                     {"summary", order.record.summary},
                     {"time", base::format_time(base::now())}};
     PGR_ASSIGN(Json stands, repository.finish_action(action_key(order), outcome));
-    if (base::text_at(stands, {"actionUID"}) != order.action.uid || base::text_at(stands, {"outcome"}) != order.record.outcome) {
-      base::Error e = base::error(ErrorCode::kConflict,
-                                  fmt::format("the ledger already says {} of action {}", base::text_at(stands, {"outcome"}),
-                                              base::text_at(stands, {"actionUID"})));
+    if (base::text_at(stands, {"actionUID"}) != order.action.uid ||
+        base::text_at(stands, {"outcome"}) != order.record.outcome) {
+      base::Error e = base::error(ErrorCode::kConflict, fmt::format("the ledger already says {} of action {}",
+                                                                    base::text_at(stands, {"outcome"}),
+                                                                    base::text_at(stands, {"actionUID"})));
       e.reason = "OutcomeAlreadyRecorded";
       return base::fail(std::move(e));
     }

@@ -1,9 +1,8 @@
 #include "agent/recover.hpp"
 
 #include <cstdlib>
-#include <filesystem>
-
 #include <fcntl.h>
+#include <filesystem>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -39,9 +38,11 @@ constexpr auto kStatement = std::chrono::minutes(5);
 constexpr auto kCheckpoint = std::chrono::hours(2);  // everything replayed is written out
 
 // Left in a backup by a former life: would make the new server archive into, clean, or follow its source.
-constexpr const char* kLeftovers[] = {"postgresql.auto.conf", "recovery.conf",   "recovery.done",   "standby.signal",
-                                      "recovery.signal",      "postmaster.pid",  "postmaster.opts", "current_logfiles"};
-constexpr const char* kEmptied[] = {"pg_wal/archive_status", "pg_replslot", "pg_dynshmem", "pg_stat_tmp", "pg_notify", "pg_serial",
+constexpr const char* kLeftovers[] = {"postgresql.auto.conf", "recovery.conf",   "recovery.done",
+                                      "standby.signal",       "recovery.signal", "postmaster.pid",
+                                      "postmaster.opts",      "current_logfiles"};
+constexpr const char* kEmptied[] = {"pg_wal/archive_status", "pg_replslot", "pg_dynshmem",
+                                    "pg_stat_tmp",           "pg_notify",   "pg_serial",
                                     "pg_snapshots"};
 
 base::Failure failure(std::string reason, std::string message, std::string hint = {}) {
@@ -56,7 +57,7 @@ struct Work {
   Report& report;
   archive::Repository repository;
   archive::BackupRecord backup;
-  std::string sibling, own;      // own = <mount>/.pgrunbook
+  std::string sibling, own;  // own = <mount>/.pgrunbook
   std::string superuser;
   std::string agent;             // the running one
   std::string former_auto_conf;  // of the backup
@@ -75,7 +76,9 @@ struct Promoted {
 std::uint64_t tree_bytes(const std::string& path) {
   std::uint64_t sum = 0;
   std::error_code ec;
-  for (std::filesystem::recursive_directory_iterator it(path, std::filesystem::directory_options::skip_permission_denied, ec), end;
+  for (std::filesystem::recursive_directory_iterator
+           it(path, std::filesystem::directory_options::skip_permission_denied, ec),
+       end;
        !ec && it != end; it.increment(ec)) {
     std::error_code one;
     if (it->is_regular_file(one) && !it->is_symlink(one)) sum += it->file_size(one);
@@ -84,15 +87,17 @@ std::uint64_t tree_bytes(const std::string& path) {
 }
 
 Result<> check_space(const Work& w) {
-  struct statvfs s {};
-  if (::statvfs(w.member.mount.c_str(), &s) != 0) return base::fail(base::system_error("look at", w.member.mount));
+  struct statvfs s{};
+  if (::statvfs(w.member.mount.c_str(), &s) != 0)
+    return base::fail(base::system_error("look at", w.member.mount));
   std::uint64_t free = static_cast<std::uint64_t>(s.f_bavail) * s.f_frsize;
   std::uint64_t need = w.backup.tar_bytes + (std::uint64_t{8} * w.backup.segment_size);
   if (free >= need) return {};
-  return base::fail(base::refused("NotEnoughSpace",
-                                  fmt::format("{} has {} MiB free, the restored copy beside the old one needs {} MiB", w.member.mount,
-                                              free >> 20U, need >> 20U),
-                                  "make the volume larger, or free space on it"));
+  return base::fail(
+      base::refused("NotEnoughSpace",
+                    fmt::format("{} has {} MiB free, the restored copy beside the old one needs {} MiB",
+                                w.member.mount, free >> 20U, need >> 20U),
+                    "make the volume larger, or free space on it"));
 }
 
 // Takes what belongs to a former life out of the new directory and keeps it beside the journal.
@@ -121,13 +126,16 @@ Result<> clean(Work* w) {
   }
   auto map = base::read_file(w->sibling + "/tablespace_map");
   if (map && !map->empty()) {
-    return base::fail(base::refused("TablespaceInBackup", "the backup holds tablespaces", "restore by hand with RESTORE.md"));
+    return base::fail(base::refused("TablespaceInBackup", "the backup holds tablespaces",
+                                    "restore by hand with RESTORE.md"));
   }
   return base::replace_file(w->sibling + "/recovery.signal", "", 0600);
 }
 
-Result<std::vector<postgres::Row>> sql(const PrivateServer& server, const Work& w, const std::string& database,
-                                       const std::vector<std::string>& statements, std::chrono::milliseconds limit = kStatement) {
+Result<std::vector<postgres::Row>> sql(const PrivateServer& server, const Work& w,
+                                       const std::string& database,
+                                       const std::vector<std::string>& statements,
+                                       std::chrono::milliseconds limit = kStatement) {
   return postgres::psql(server.as(w.superuser, database), statements, base::Deadline::after(limit));
 }
 
@@ -144,7 +152,8 @@ std::string quote_identifier(const std::string& name) {
 Result<Json> disable_subscriptions(const PrivateServer& server, const Work& w) {
   Json out = Json::array();
   PGR_ASSIGN(auto rows, sql(server, w, "postgres",
-                            {"SELECT d.datname, s.subname FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid WHERE s.subenabled ORDER BY 1, 2"}));
+                            {"SELECT d.datname, s.subname FROM pg_subscription s JOIN pg_database d ON d.oid "
+                             "= s.subdbid WHERE s.subenabled ORDER BY 1, 2"}));
   for (const auto& row : rows) {
     PGR_TRY(sql(server, w, row[0], {fmt::format("ALTER SUBSCRIPTION {} DISABLE", quote_identifier(row[1]))}));
     out.push_back(row[0] + "." + row[1]);
@@ -167,7 +176,8 @@ Result<Promoted> run_server(Work* w) {
   if (!w->order.recover.reached_lsn.empty()) {
     PGR_ASSIGN(order.reached, Lsn::parse(w->order.recover.reached_lsn));
   }
-  w->report.note("replay", fmt::format("replaying WAL on timeline {} to {}", order.settings.timeline, w->order.recover.target_lsn));
+  w->report.note("replay", fmt::format("replaying WAL on timeline {} to {}", order.settings.timeline,
+                                       w->order.recover.target_lsn));
   PGR_ASSIGN(Replayed replayed, replay(order, w->report));
   PrivateServer& server = replayed.server;
   Promoted out;
@@ -177,9 +187,11 @@ Result<Promoted> run_server(Work* w) {
   PGR_ASSIGN(out.verified, verify(server, w->superuser, application_role(), w->order.recover));
 
   w->report.note("promote", "the recovered server is promoted");
-  PGR_ASSIGN(auto promoted, sql(server, *w, "postgres", {"SELECT pg_promote(true, 600)"}, std::chrono::minutes(11)));
+  PGR_ASSIGN(auto promoted,
+             sql(server, *w, "postgres", {"SELECT pg_promote(true, 600)"}, std::chrono::minutes(11)));
   if (promoted.empty() || promoted[0][0] != "t") {
-    return failure("PromotionFailed", fmt::format("the recovered server was not promoted: {}", last_fatal(server.log())));
+    return failure("PromotionFailed",
+                   fmt::format("the recovered server was not promoted: {}", last_fatal(server.log())));
   }
   const char* password = std::getenv("PGRUNBOOK_PASSWORD");
   PGR_ASSIGN(std::string verifier, new_scram_verifier(password == nullptr ? "" : password));
@@ -191,10 +203,12 @@ Result<Promoted> run_server(Work* w) {
   PGR_TRY(sql(server, *w, "postgres", {"CHECKPOINT"}, kCheckpoint));
   PGR_TRY(server.stop(base::Deadline::after(kCheckpoint)));
   PGR_ASSIGN(auto after, control_data_of(w->sibling));
-  if (!after.shut_down()) return failure("NotShutDown", fmt::format("the recovered server left pg_control \"{}\"", after.state));
+  if (!after.shut_down())
+    return failure("NotShutDown", fmt::format("the recovered server left pg_control \"{}\"", after.state));
   out.timeline = after.timeline;
   out.new_checkpoint = after.checkpoint.text();
-  PGR_ASSIGN(std::string text, base::read_file(w->sibling + "/pg_wal/" + postgres::history_name(out.timeline)));
+  PGR_ASSIGN(std::string text,
+             base::read_file(w->sibling + "/pg_wal/" + postgres::history_name(out.timeline)));
   PGR_ASSIGN(auto history, postgres::TimelineHistory::parse(out.timeline, text));
   out.fork = history.fork();
   return out;
@@ -236,7 +250,8 @@ Result<std::vector<std::string>> claim_timeline(Work* w, const Promoted& p) {
 }
 
 bool timeline_is_taken(const base::Error& e) {
-  return e.code == base::ErrorCode::kConflict || e.reason == "TimelineOfAnotherWriter" || e.reason == "TimelineTaken";
+  return e.code == base::ErrorCode::kConflict || e.reason == "TimelineOfAnotherWriter" ||
+         e.reason == "TimelineTaken";
 }
 
 // The files the member itself will start with.
@@ -247,21 +262,26 @@ Result<> configure(Work* w, const Installed& agent, Promoted* p, std::vector<std
   };
   Configuration former = read_configuration(w->sibling, read, base::list_directory);
   std::vector<Setting> ours{{"archive_mode", "on"}, {"archive_command", agent.archive_command}};
-  if (former.settings.count("archive_timeout") == 0 || former.settings["archive_timeout"].value == "0") ours.emplace_back("archive_timeout", "60");
+  if (former.settings.count("archive_timeout") == 0 || former.settings["archive_timeout"].value == "0")
+    ours.emplace_back("archive_timeout", "60");
   if (!former.settings["archive_library"].value.empty()) ours.emplace_back("archive_library", "");
   if (!former.settings["synchronous_standby_names"].value.empty()) {
     p->synchronous = true;
     ours.emplace_back("synchronous_standby_names", "");
   }
-  PGR_TRY(base::replace_file(w->sibling + "/postgresql.auto.conf", clean_auto_conf(w->former_auto_conf, ours, removed), 0600));
+  PGR_TRY(base::replace_file(w->sibling + "/postgresql.auto.conf",
+                             clean_auto_conf(w->former_auto_conf, ours, removed), 0600));
   auto hba = base::read_file(w->sibling + "/pg_hba.conf");
   if (hba) PGR_TRY(base::replace_file(w->sibling + "/pg_hba.conf", with_hba_lines(*hba), 0600));
   for (const char* name : {"postmaster.pid", "postmaster.opts", "recovery.signal", "standby.signal"}) {
-    if (::unlink((w->sibling + "/" + name).c_str()) != 0 && errno != ENOENT) return base::fail(base::system_error("remove", name));
+    if (::unlink((w->sibling + "/" + name).c_str()) != 0 && errno != ENOENT)
+      return base::fail(base::system_error("remove", name));
   }
-  if (::chmod(w->sibling.c_str(), 0700) != 0) return base::fail(base::system_error("set the mode of", w->sibling));
+  if (::chmod(w->sibling.c_str(), 0700) != 0)
+    return base::fail(base::system_error("set the mode of", w->sibling));
   base::Fd fd(::open(w->sibling.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!fd.valid() || ::syncfs(fd.get()) != 0) return base::fail(base::system_error("sync the file system of", w->sibling));
+  if (!fd.valid() || ::syncfs(fd.get()) != 0)
+    return base::fail(base::system_error("sync the file system of", w->sibling));
   return {};
 }
 
@@ -269,7 +289,8 @@ Result<Promoted> lay_down_and_recover(Work* w) {
   PGR_TRY(base::remove_tree(w->sibling));
   w->report.note("copy", fmt::format("backup {} is laid down in {}", w->backup.id, w->sibling));
   auto progress = [&](std::uint64_t done, std::uint64_t total) {
-    w->report.progress("copy", "laying down the backup", static_cast<std::int64_t>(done), static_cast<std::int64_t>(total));
+    w->report.progress("copy", "laying down the backup", static_cast<std::int64_t>(done),
+                       static_cast<std::int64_t>(total));
   };
   PGR_ASSIGN(LaidDown laid, lay_down(w->repository, w->backup, w->sibling, progress));
   w->report.note("copy", fmt::format("{} files are laid down and are what the manifest says", laid.files));
@@ -289,7 +310,8 @@ Result<Json> make_new_directory(Work* w) {
       break;
     }
     if (attempt > 0 || !timeline_is_taken(claimed.error())) return base::fail(claimed.error());
-    w->report.note("archive", fmt::format("timeline {} was taken meanwhile ({}): once again", p.timeline.number(), claimed.error().message));
+    w->report.note("archive", fmt::format("timeline {} was taken meanwhile ({}): once again",
+                                          p.timeline.number(), claimed.error().message));
   }
   PGR_ASSIGN(Installed agent, install_on_member(w->order));
   std::vector<std::string> removed;
@@ -314,9 +336,11 @@ Result<Json> make_new_directory(Work* w) {
 }
 
 Answer exchanged(const Work& w, const ExchangeJournal& journal) {
-  return succeeded("Recovered", fmt::format("{} holds the restored data on timeline {}; {}", w.member.data_directory,
-                                            base::at(journal.result, {"newTimeline"}).dump(),
-                                            journal.old_inode == 0 ? "there was no directory before" : "the old directory is " + journal.sibling),
+  return succeeded("Recovered",
+                   fmt::format("{} holds the restored data on timeline {}; {}", w.member.data_directory,
+                               base::at(journal.result, {"newTimeline"}).dump(),
+                               journal.old_inode == 0 ? "there was no directory before"
+                                                      : "the old directory is " + journal.sibling),
                    journal.result);
 }
 
@@ -326,11 +350,13 @@ Result<std::optional<Answer>> answered_before(const Work& w) {
   if (!journal && journal.error().code == base::ErrorCode::kNotFound) return std::nullopt;
   if (!journal) return base::fail(journal.error());
   if (journal->state == "Undone") {
-    return base::fail(base::refused("AlreadyUndone", "this action was undone before", "make a new PostgresRestore"));
+    return base::fail(
+        base::refused("AlreadyUndone", "this action was undone before", "make a new PostgresRestore"));
   }
   PGR_ASSIGN(Placed placed, where_are_we(*journal));
   if (placed == Placed::kOldInPlace) {
-    if (directory_inode(journal->sibling).value_or(0) != journal->new_inode) return std::nullopt;  // half done: from the beginning
+    if (directory_inode(journal->sibling).value_or(0) != journal->new_inode)
+      return std::nullopt;  // half done: from the beginning
   }
   PGR_TRY(exchange_forward(*journal));
   journal->state = "Exchanged";
@@ -343,7 +369,8 @@ Result<Answer> recover(Work* w) {
   if (before) return *before;
   const std::string& data = w->member.data_directory;
   auto old_inode = directory_inode(data);
-  if (!old_inode && old_inode.error().code != base::ErrorCode::kNotFound) return base::fail(old_inode.error());
+  if (!old_inode && old_inode.error().code != base::ErrorCode::kNotFound)
+    return base::fail(old_inode.error());
   if (old_inode) {
     auto control = control_data_of(data);
     if (control && control->state == "in production") {
@@ -386,19 +413,31 @@ Result<Answer> run_recover(const Order& order, Report& report) {
   if (!order.member) return base::fail(base::ErrorCode::kInvalid, "the order names no member");
   const api::MemberRef& m = *order.member;
   if (m.data_directory == m.mount) {
-    return base::fail(base::refused("DataDirectoryIsMountRoot", fmt::format("{} is the root of its volume: nothing can be exchanged beside it", m.data_directory),
-                                    "set PGDATA to a directory below the volume's root, or restore onto another member"));
+    return base::fail(base::refused(
+        "DataDirectoryIsMountRoot",
+        fmt::format("{} is the root of its volume: nothing can be exchanged beside it", m.data_directory),
+        "set PGDATA to a directory below the volume's root, or restore onto another member"));
   }
   PGR_ASSIGN(auto repository, open_repository(order));
   PGR_ASSIGN(auto backup, repository.backup(order.recover.backup_id));
   if (backup.major_version < 12 || backup.major_version > 90) {
-    return base::fail(base::refused("UnsupportedVersion", fmt::format("restores of PostgreSQL {} are not supported yet", backup.server_version),
-                                    "restore by hand with the backup's RESTORE.md"));
+    return base::fail(
+        base::refused("UnsupportedVersion",
+                      fmt::format("restores of PostgreSQL {} are not supported yet", backup.server_version),
+                      "restore by hand with the backup's RESTORE.md"));
   }
   PGR_ASSIGN(std::string agent, running_agent(order));
   PGR_ASSIGN(VolumeClaim claim, VolumeClaim::acquire(order, m.mount));
-  Work work{order, m, report, std::move(repository), backup, sibling_of(m.data_directory, order.action.uid), claim.directory(),
-            backup.superuser.empty() ? "postgres" : backup.superuser, agent, {}};
+  Work work{order,
+            m,
+            report,
+            std::move(repository),
+            backup,
+            sibling_of(m.data_directory, order.action.uid),
+            claim.directory(),
+            backup.superuser.empty() ? "postgres" : backup.superuser,
+            agent,
+            {}};
   auto answer = recover(&work);
   PGR_TRY(claim.release());
   return answer;

@@ -1,5 +1,5 @@
-// Recover: a base backup laid down beside the data directory, WAL replayed to the planned place, verified, promoted, its timeline
-// archived, and only then exchanged with the data directory.
+// Recover: a base backup laid down beside the data directory, WAL replayed to the planned place, verified,
+// promoted, its timeline archived, and only then exchanged with the data directory.
 #pragma once
 
 #include <string>

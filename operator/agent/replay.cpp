@@ -22,9 +22,13 @@ base::Result<ReplayState> look(const PrivateServer& server, const ReplayOrder& o
   bool has_state = order.settings.major >= 14 && order.settings.major < 90;
   std::string paused = has_state ? "pg_get_wal_replay_pause_state() = 'paused'" : "pg_is_wal_replay_paused()";
   std::string sql = fmt::format(
-      "SELECT r, CASE WHEN r THEN {} ELSE false END, coalesce(pg_last_wal_replay_lsn()::text, '0/0') FROM pg_is_in_recovery() AS r", paused);
-  PGR_ASSIGN(auto rows, postgres::psql(server.as(order.superuser, "postgres"), {sql}, base::Deadline::after(kLookLimit)));
-  if (rows.size() != 1 || rows[0].size() != 3) return base::fail(base::ErrorCode::kUnavailable, "no answer about the replay");
+      "SELECT r, CASE WHEN r THEN {} ELSE false END, coalesce(pg_last_wal_replay_lsn()::text, '0/0') FROM "
+      "pg_is_in_recovery() AS r",
+      paused);
+  PGR_ASSIGN(auto rows, postgres::psql(server.as(order.superuser, "postgres"), {sql},
+                                       base::Deadline::after(kLookLimit)));
+  if (rows.size() != 1 || rows[0].size() != 3)
+    return base::fail(base::ErrorCode::kUnavailable, "no answer about the replay");
   ReplayState state;
   state.in_recovery = rows[0][0] == "t";
   state.paused = rows[0][1] == "t";
@@ -34,7 +38,8 @@ base::Result<ReplayState> look(const PrivateServer& server, const ReplayOrder& o
 
 base::Failure ended(const std::string& log) {
   std::string words = last_fatal(log);
-  return failure("RecoveryEnded", fmt::format("the server stopped during recovery: {}", words.empty() ? "it gave no reason" : words));
+  return failure("RecoveryEnded", fmt::format("the server stopped during recovery: {}",
+                                              words.empty() ? "it gave no reason" : words));
 }
 
 }  // namespace
@@ -49,7 +54,8 @@ ReplayVerdict judge(const ReplayState& state, postgres::Lsn reached) {
 base::Result<Replayed> replay(const ReplayOrder& asked, Report& report) {
   ReplayOrder order = asked;
   for (int restarts = 0;; ++restarts) {
-    PGR_ASSIGN(PrivateServer server, PrivateServer::start(order.data_directory, order.settings, order.authenticated));
+    PGR_ASSIGN(PrivateServer server,
+               PrivateServer::start(order.data_directory, order.settings, order.authenticated));
     bool again = false;
     bool login_refused = false;
     while (!again) {
@@ -58,10 +64,12 @@ base::Result<Replayed> replay(const ReplayOrder& asked, Report& report) {
       ReplayVerdict verdict = running && state ? judge(*state, order.reached) : ReplayVerdict::kGoOn;
       if (verdict == ReplayVerdict::kReached) return Replayed{std::move(server), state->lsn};
       if (verdict == ReplayVerdict::kTooFar) {
-        return failure("ReplayedTooFar", fmt::format("recovery is paused at {}, planned was {}", state->lsn.text(), order.reached.text()));
+        return failure("ReplayedTooFar", fmt::format("recovery is paused at {}, planned was {}",
+                                                     state->lsn.text(), order.reached.text()));
       }
       if (verdict == ReplayVerdict::kPromoted) {
-        return failure("PromotedItself", fmt::format("the server left recovery by itself before {}", order.reached.text()));
+        return failure("PromotedItself",
+                       fmt::format("the server left recovery by itself before {}", order.reached.text()));
       }
       if (!running || verdict == ReplayVerdict::kShort) {
         std::string log = server.log();
@@ -69,7 +77,8 @@ base::Result<Replayed> replay(const ReplayOrder& asked, Report& report) {
         for (const auto& [name, value] : raised) again = again || order.settings.carried[name] != value;
         if (!again || restarts >= kRestarts) {
           if (!running) return ended(log);
-          return failure("ReplayedShort", fmt::format("recovery is paused at {}, planned was {}", state->lsn.text(), order.reached.text()));
+          return failure("ReplayedShort", fmt::format("recovery is paused at {}, planned was {}",
+                                                      state->lsn.text(), order.reached.text()));
         }
         for (const auto& [name, value] : raised) order.settings.carried[name] = value;
         report.note("replay", "WAL asks for larger settings: the server is started again with them");
@@ -77,9 +86,12 @@ base::Result<Replayed> replay(const ReplayOrder& asked, Report& report) {
         break;
       }
       if (state) {
-        report.progress("replay", fmt::format("replayed to {} of {}", state->lsn.text(), order.reached.text()));
-      } else if (state.error().code == base::ErrorCode::kUnavailable && state.error().message.find("does not exist") != std::string::npos) {
-        if (login_refused) return failure("SuperuserUnknown", fmt::format("the restored server: {}", state.error().message));
+        report.progress("replay",
+                        fmt::format("replayed to {} of {}", state->lsn.text(), order.reached.text()));
+      } else if (state.error().code == base::ErrorCode::kUnavailable &&
+                 state.error().message.find("does not exist") != std::string::npos) {
+        if (login_refused)
+          return failure("SuperuserUnknown", fmt::format("the restored server: {}", state.error().message));
         login_refused = true;
       }
       std::this_thread::sleep_for(kLook);

@@ -14,19 +14,20 @@ struct ReplayOrder {
   std::string data_directory;  // with recovery.signal in it
   ServerSettings settings;
   std::string superuser;
-  std::string authenticated;   // role that must give its password
-  postgres::Lsn reached;       // the end of the last record to be replayed; 0/0 = unknown
+  std::string authenticated;  // role that must give its password
+  postgres::Lsn reached;      // the end of the last record to be replayed; 0/0 = unknown
 };
 
 struct Replayed {
-  PrivateServer server;        // paused
-  postgres::Lsn lsn;           // replayed to here
+  PrivateServer server;  // paused
+  postgres::Lsn lsn;     // replayed to here
 };
 
-// Starts the server and waits, without limit (replay may take hours, and ends by itself), until it is paused with exactly the planned record
-// replayed. Where WAL asks for larger settings than pg_control did (they can rise after a backup) it is restarted
-// with them. kUnavailable, reason RecoveryEnded with the server's own FATAL, where it stopped; ReplayedShort or ReplayedTooFar where it
-// paused elsewhere; PromotedItself where it is no longer in recovery.
+// Starts the server and waits, without limit (replay may take hours, and ends by itself), until it is paused
+// with exactly the planned record replayed. Where WAL asks for larger settings than pg_control did (they can
+// rise after a backup) it is restarted with them. kUnavailable, reason RecoveryEnded with the server's own
+// FATAL, where it stopped; ReplayedShort or ReplayedTooFar where it paused elsewhere; PromotedItself where it
+// is no longer in recovery.
 [[nodiscard]] base::Result<Replayed> replay(const ReplayOrder& order, Report& report);
 
 // What the pause looks like from outside.

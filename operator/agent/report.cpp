@@ -3,9 +3,8 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdlib>
-#include <string_view>
-
 #include <fcntl.h>
+#include <string_view>
 #include <unistd.h>
 
 #include "base/file.hpp"
@@ -30,7 +29,8 @@ void write_all(int fd, std::string_view text) {
 std::string shortened(const std::string& text, std::size_t limit) {
   if (text.size() <= limit) return text;
   std::size_t end = limit - 3;
-  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0U) == 0x80U) --end;  // not inside a character
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0U) == 0x80U)
+    --end;  // not inside a character
   return text.substr(0, end) + "...";
 }
 
@@ -72,7 +72,8 @@ void Report::line(const api::Progress& progress) {
   write_all(fd_, dump(api::to_json(progress)) + "\n");
 }
 
-void Report::progress(const std::string& step, const std::string& message, std::int64_t done, std::int64_t total) {
+void Report::progress(const std::string& step, const std::string& message, std::int64_t done,
+                      std::int64_t total) {
   if (step == step_ && std::chrono::steady_clock::now() - last_ < std::chrono::seconds(1)) return;
   line({step, message, done, total});
 }
@@ -93,7 +94,8 @@ std::string answer_text(const api::Answer& answer, std::size_t limit) {
   a.message = shortened(a.message, 1000);
   a.hint = shortened(a.hint, 500);
   std::vector<std::string> names;
-  while ((text = dump(api::to_json(a))).size() > limit && a.result.is_object() && shorten_longest(&a.result, &names)) {
+  while ((text = dump(api::to_json(a))).size() > limit && a.result.is_object() &&
+         shorten_longest(&a.result, &names)) {
   }
   if (text.size() > limit) {
     a.result = Json::object();

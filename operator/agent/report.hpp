@@ -15,7 +15,8 @@ inline constexpr std::size_t kLargestAnswer = 4000;
 
 class Report {
  public:
-  // Progress goes to `fd`; the answer to `termination_path` (PGRUNBOOK_TERMINATION_LOG, /dev/termination-log).
+  // Progress goes to `fd`; the answer to `termination_path` (PGRUNBOOK_TERMINATION_LOG,
+  // /dev/termination-log).
   Report(int fd, std::string termination_path) : fd_(fd), termination_path_(std::move(termination_path)) {}
   [[nodiscard]] static Report standard();
 
@@ -37,9 +38,10 @@ class Report {
 
 // What is written for an answer: JSON of at most `limit` bytes that answer_from_json reads again.
 [[nodiscard]] std::string answer_text(const api::Answer& answer, std::size_t limit = kLargestAnswer);
-// The answer an error amounts to: kRefused for what a rule or the input forbids before anything was touched, else
-// kFailed. A job that has touched something decides itself.
+// The answer an error amounts to: kRefused for what a rule or the input forbids before anything was touched,
+// else kFailed. A job that has touched something decides itself.
 [[nodiscard]] api::Answer answer_of(const base::Error& error);
-[[nodiscard]] api::Answer succeeded(std::string reason, std::string message, base::Json result = base::Json::object());
+[[nodiscard]] api::Answer succeeded(std::string reason, std::string message,
+                                    base::Json result = base::Json::object());
 
 }  // namespace pgrunbook::agent

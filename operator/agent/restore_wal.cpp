@@ -2,10 +2,9 @@
 
 #include <algorithm>
 #include <chrono>
-#include <thread>
-
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <thread>
 #include <unistd.h>
 
 #include <fmt/format.h>
@@ -39,7 +38,8 @@ Result<> deliver_segment(const Repository& repository, const WalName& name, cons
     return {};
   };
   auto short_or_long = [&] {
-    return base::fail(ErrorCode::kCorrupt, fmt::format("{} holds {} bytes instead of {}", source, length, whole));
+    return base::fail(ErrorCode::kCorrupt,
+                      fmt::format("{} holds {} bytes instead of {}", source, length, whole));
   };
   // Known before anything is written where the frame says its length, as ours do.
   if (auto says = archive::stored_length(source); says && *says != whole) {
@@ -116,9 +116,11 @@ Result<> restore_wal(const RestoreWal& order) {
   auto pause = std::chrono::milliseconds(200);
   for (int i = 1;; ++i) {
     auto delivered = attempt(order, name);
-    // A volume that goes away between two looks makes everything "not there": believe it only while the repository is.
+    // A volume that goes away between two looks makes everything "not there": believe it only while the
+    // repository is.
     if (!delivered && delivered.error().code == ErrorCode::kNotFound && !is_repository(order.repository)) {
-      delivered = base::fail(ErrorCode::kUnavailable, fmt::format("{} cannot be read any more", order.repository));
+      delivered =
+          base::fail(ErrorCode::kUnavailable, fmt::format("{} cannot be read any more", order.repository));
     }
     if (delivered || delivered.error().code == ErrorCode::kNotFound || i >= order.attempts) return delivered;
     say(fmt::format("restore-wal {}: attempt {} of {}", name.text, i, order.attempts), delivered.error());

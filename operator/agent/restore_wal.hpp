@@ -15,12 +15,14 @@ struct RestoreWal {
   std::string name, path;  // %f %p
 };
 
-// A server that gets any code from 1 to 125 takes it for the end of WAL and goes on without it; above 125 it stops.
+// A server that gets any code from 1 to 125 takes it for the end of WAL and goes on without it; above 125 it
+// stops.
 inline constexpr int kRestoreNotThere = 1;
 inline constexpr int kRestoreFailed = 200;
 
 [[nodiscard]] base::Result<RestoreWal> parse_restore_wal(const std::vector<std::string>& arguments);
-// Delivers whole and checked, or not at all. kNotFound only where the repository can be read and has no such file.
+// Delivers whole and checked, or not at all. kNotFound only where the repository can be read and has no such
+// file.
 [[nodiscard]] base::Result<> restore_wal(const RestoreWal& order);
 // 0, kRestoreNotThere or kRestoreFailed.
 int restore_wal_command(const std::vector<std::string>& arguments);

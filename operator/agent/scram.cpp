@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-
 #include <sys/random.h>
 
 #include <fmt/format.h>
@@ -23,8 +22,8 @@ std::string_view bytes_of(const Key& key) { return {reinterpret_cast<const char*
 Key hmac(const Key& key, std::string_view text) {
   Key out{};
   unsigned size = 0;
-  ::HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()), reinterpret_cast<const unsigned char*>(text.data()),
-         text.size(), out.data(), &size);
+  ::HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()),
+         reinterpret_cast<const unsigned char*>(text.data()), text.size(), out.data(), &size);
   return out;
 }
 
@@ -33,21 +32,22 @@ Key hmac(const Key& key, std::string_view text) {
 base::Result<std::string> scram_verifier(std::string_view password, std::string_view salt, int iterations) {
   bool plain = std::all_of(password.begin(), password.end(), [](char c) { return c >= ' ' && c <= '~'; });
   if (password.empty() || !plain) {
-    return base::fail(base::ErrorCode::kInvalid, "the password of the role pgrunbook is empty or not printable ASCII",
+    return base::fail(base::ErrorCode::kInvalid,
+                      "the password of the role pgrunbook is empty or not printable ASCII",
                       "put letters and digits into the Secret pgrunbook-roles");
   }
   Key salted{};
   if (PKCS5_PBKDF2_HMAC(password.data(), static_cast<int>(password.size()),
-                        reinterpret_cast<const unsigned char*>(salt.data()), static_cast<int>(salt.size()), iterations,
-                        EVP_sha256(), static_cast<int>(salted.size()), salted.data()) != 1) {
+                        reinterpret_cast<const unsigned char*>(salt.data()), static_cast<int>(salt.size()),
+                        iterations, EVP_sha256(), static_cast<int>(salted.size()), salted.data()) != 1) {
     return base::fail(base::ErrorCode::kInternal, "cannot derive the key of a SCRAM verifier");
   }
   Key client = hmac(salted, "Client Key");
   Key server = hmac(salted, "Server Key");
   Key stored{};
   ::SHA256(client.data(), client.size(), stored.data());
-  return fmt::format("SCRAM-SHA-256${}:{}${}:{}", iterations, base::base64(salt), base::base64(bytes_of(stored)),
-                     base::base64(bytes_of(server)));
+  return fmt::format("SCRAM-SHA-256${}:{}${}:{}", iterations, base::base64(salt),
+                     base::base64(bytes_of(stored)), base::base64(bytes_of(server)));
 }
 
 base::Result<std::string> new_scram_verifier(std::string_view password) {

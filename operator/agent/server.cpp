@@ -3,7 +3,6 @@
 #include <array>
 #include <csignal>
 #include <cstdlib>
-
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -19,15 +18,27 @@ namespace {
 constexpr auto kControlDataLimit = std::chrono::seconds(30);
 constexpr auto kSingleLimit = std::chrono::minutes(10);
 constexpr std::array kWrappers{
-    "/usr/lib64/libnss_wrapper.so",  "/usr/lib/x86_64-linux-gnu/libnss_wrapper.so", "/usr/lib/aarch64-linux-gnu/libnss_wrapper.so",
-    "/usr/lib/libnss_wrapper.so", "/lib64/libnss_wrapper.so",
+    "/usr/lib64/libnss_wrapper.so",
+    "/usr/lib/x86_64-linux-gnu/libnss_wrapper.so",
+    "/usr/lib/aarch64-linux-gnu/libnss_wrapper.so",
+    "/usr/lib/libnss_wrapper.so",
+    "/lib64/libnss_wrapper.so",
 };
 
 // Removes what an entrypoint may have left for libpq and the server in the environment.
 std::vector<std::pair<std::string, std::string>> clean_environment() {
-  return {{"TZ", "UTC"},      {"LC_ALL", "C"},   {"PGDATA", ""},     {"PGHOST", ""},     {"PGPORT", ""},
-          {"PGUSER", ""},     {"PGOPTIONS", ""}, {"PGDATABASE", ""}, {"PGPASSWORD", ""}, {"PGRUNBOOK_PASSWORD", ""},
-          {"PGRUNBOOK_APP_USER", ""}, {"PGRUNBOOK_APP_PASSWORD", ""}};
+  return {{"TZ", "UTC"},
+          {"LC_ALL", "C"},
+          {"PGDATA", ""},
+          {"PGHOST", ""},
+          {"PGPORT", ""},
+          {"PGUSER", ""},
+          {"PGOPTIONS", ""},
+          {"PGDATABASE", ""},
+          {"PGPASSWORD", ""},
+          {"PGRUNBOOK_PASSWORD", ""},
+          {"PGRUNBOOK_APP_USER", ""},
+          {"PGRUNBOOK_APP_PASSWORD", ""}};
 }
 
 std::string environment(const char* name) {
@@ -38,7 +49,8 @@ std::string environment(const char* name) {
 // A role's name in pg_hba.conf: quoted, so that "all" or "replication" would be just names.
 base::Result<std::string> hba_name(const std::string& role) {
   if (role.find_first_of("\"\n\r") != std::string::npos) {
-    return base::fail(base::ErrorCode::kInvalid, fmt::format("the role name {} cannot stand in pg_hba.conf", role));
+    return base::fail(base::ErrorCode::kInvalid,
+                      fmt::format("the role name {} cannot stand in pg_hba.conf", role));
   }
   return "\"" + role + "\"";
 }
@@ -70,9 +82,11 @@ base::Result<int> major_of(const std::string& data_directory) {
 base::Result<postgres::ControlData> control_data_of(const std::string& data_directory) {
   PGR_ASSIGN(int major, major_of(data_directory));
   PGR_ASSIGN(std::string program, postgres::find_program("pg_controldata", major));
-  PGR_ASSIGN(auto ran, base::run({{program, data_directory}, clean_environment()}, base::Deadline::after(kControlDataLimit)));
+  PGR_ASSIGN(auto ran, base::run({{program, data_directory}, clean_environment()},
+                                 base::Deadline::after(kControlDataLimit)));
   if (ran.exit_code != 0) {
-    return base::fail(base::ErrorCode::kCorrupt, fmt::format("pg_controldata cannot read {}: {:.300}", data_directory, ran.err));
+    return base::fail(base::ErrorCode::kCorrupt,
+                      fmt::format("pg_controldata cannot read {}: {:.300}", data_directory, ran.err));
   }
   return postgres::parse_control_data(ran.out);
 }
@@ -94,7 +108,9 @@ PrivateDirectory::~PrivateDirectory() {
   if (!path_.empty()) (void)base::remove_tree(path_);
 }
 
-ApplicationRole application_role() { return {environment("PGRUNBOOK_APP_USER"), environment("PGRUNBOOK_APP_PASSWORD")}; }
+ApplicationRole application_role() {
+  return {environment("PGRUNBOOK_APP_USER"), environment("PGRUNBOOK_APP_PASSWORD")};
+}
 
 base::Result<PrivateServer> PrivateServer::start(const std::string& data_directory, ServerSettings settings,
                                                  const std::string& authenticated) {
@@ -105,7 +121,8 @@ base::Result<PrivateServer> PrivateServer::start(const std::string& data_directo
   std::string hba;
   if (!authenticated.empty()) {
     PGR_ASSIGN(std::string role, hba_name(authenticated));
-    hba = fmt::format("local all {} md5\n", role);  // "md5" asks for SCRAM where the stored password is a SCRAM verifier
+    hba = fmt::format("local all {} md5\n",
+                      role);  // "md5" asks for SCRAM where the stored password is a SCRAM verifier
   }
   hba += "local all all trust\n";
   auto list = server_settings(settings);
@@ -114,11 +131,13 @@ base::Result<PrivateServer> PrivateServer::start(const std::string& data_directo
   PGR_TRY(base::replace_file(directory.path() + "/postgresql.conf", as_file(list), 0600));
   base::Command command;
   command.argv = {program, "-D", data_directory};
-  for (const char* file : {"config_file=postgresql.conf", "hba_file=pg_hba.conf", "ident_file=pg_ident.conf"}) {
+  for (const char* file :
+       {"config_file=postgresql.conf", "hba_file=pg_hba.conf", "ident_file=pg_ident.conf"}) {
     std::string_view text = file;
     auto equals = text.find('=');
     command.argv.emplace_back("-c");
-    command.argv.push_back(fmt::format("{}={}/{}", text.substr(0, equals), directory.path(), text.substr(equals + 1)));
+    command.argv.push_back(
+        fmt::format("{}={}/{}", text.substr(0, equals), directory.path(), text.substr(equals + 1)));
   }
   for (std::string& argument : as_arguments(list)) command.argv.push_back(std::move(argument));
   command.environment = clean_environment();
@@ -126,7 +145,8 @@ base::Result<PrivateServer> PrivateServer::start(const std::string& data_directo
   return PrivateServer(std::move(directory), std::move(child), psql);
 }
 
-postgres::PsqlTarget PrivateServer::as(const std::string& user, const std::string& database, const std::string& password) const {
+postgres::PsqlTarget PrivateServer::as(const std::string& user, const std::string& database,
+                                       const std::string& password) const {
   postgres::PsqlTarget target;
   target.program = psql_;
   target.host = directory_.path();
@@ -140,7 +160,8 @@ base::Result<> PrivateServer::stop(base::Deadline deadline) {
   child_.signal(SIGINT);
   PGR_ASSIGN(int code, child_.wait(deadline));
   if (code != 0) {
-    return base::fail(base::ErrorCode::kInternal, fmt::format("the server in the Job ended with {}: {:.300}", code, last_fatal(log())));
+    return base::fail(base::ErrorCode::kInternal,
+                      fmt::format("the server in the Job ended with {}: {:.300}", code, last_fatal(log())));
   }
   return {};
 }
@@ -175,7 +196,8 @@ base::Result<std::string> run_single(const std::string& data_directory, const Se
   auto list = server_settings(own);
   PGR_TRY(base::replace_file(directory.path() + "/postgresql.conf", as_file(list), 0600));
   base::Command command;
-  command.argv = {program, "--single", "-D", data_directory, "-c", "config_file=" + directory.path() + "/postgresql.conf"};
+  command.argv = {program,        "--single", "-D",
+                  data_directory, "-c",       "config_file=" + directory.path() + "/postgresql.conf"};
   for (std::string& argument : as_arguments(list)) command.argv.push_back(std::move(argument));
   command.argv.emplace_back("postgres");
   command.environment = clean_environment();
@@ -185,21 +207,25 @@ base::Result<std::string> run_single(const std::string& data_directory, const Se
       if (wrapper == nullptr && base::exists(path)) wrapper = path;
     }
     if (wrapper == nullptr) {
-      base::Error e = base::error(base::ErrorCode::kUnavailable,
-                                  fmt::format("uid {} has no line in /etc/passwd and the image has no libnss_wrapper.so", ::geteuid()),
-                                  "postgres --single needs one: add nss_wrapper to the image, or set connection.adminSecretRef");
+      base::Error e = base::error(
+          base::ErrorCode::kUnavailable,
+          fmt::format("uid {} has no line in /etc/passwd and the image has no libnss_wrapper.so",
+                      ::geteuid()),
+          "postgres --single needs one: add nss_wrapper to the image, or set connection.adminSecretRef");
       e.reason = "NoPasswdEntry";
       return base::fail(e);
     }
-    PGR_TRY(base::replace_file(directory.path() + "/passwd",
-                               fmt::format("postgres:x:{}:{}::{}:/bin/sh\n", ::geteuid(), ::getegid(), directory.path()), 0600));
+    PGR_TRY(base::replace_file(
+        directory.path() + "/passwd",
+        fmt::format("postgres:x:{}:{}::{}:/bin/sh\n", ::geteuid(), ::getegid(), directory.path()), 0600));
     command.environment.emplace_back("LD_PRELOAD", wrapper);
     command.environment.emplace_back("NSS_WRAPPER_PASSWD", directory.path() + "/passwd");
     command.environment.emplace_back("NSS_WRAPPER_GROUP", "/etc/group");
   }
   for (const std::string& s : statements) {
     if (s.find('\n') != std::string::npos) {
-      return base::fail(base::ErrorCode::kInternal, "a statement for postgres --single has more than one line");
+      return base::fail(base::ErrorCode::kInternal,
+                        "a statement for postgres --single has more than one line");
     }
     command.input += s + "\n";
   }
@@ -207,7 +233,8 @@ base::Result<std::string> run_single(const std::string& data_directory, const Se
   std::string failed = failing_lines(ran.out + "\n" + ran.err);
   if (ran.exit_code != 0 || !failed.empty()) {
     base::Error e = base::error(base::ErrorCode::kUnavailable,
-                                fmt::format("postgres --single ended with {}: {:.600}", ran.exit_code, failed.empty() ? ran.err : failed));
+                                fmt::format("postgres --single ended with {}: {:.600}", ran.exit_code,
+                                            failed.empty() ? ran.err : failed));
     e.reason = "SingleUserFailed";
     return base::fail(e);
   }

@@ -1,4 +1,5 @@
-// A server that a Job starts for itself: on a private socket, with settings nothing in the data directory can change.
+// A server that a Job starts for itself: on a private socket, with settings nothing in the data directory can
+// change.
 #pragma once
 
 #include <map>
@@ -20,7 +21,8 @@ namespace pgrunbook::agent {
 // pg_controldata of the directory's own major version.
 [[nodiscard]] base::Result<postgres::ControlData> control_data_of(const std::string& data_directory);
 
-// A directory of our own, 0700, with a name short enough for a socket in it (sun_path has 108 bytes); removed at the end.
+// A directory of our own, 0700, with a name short enough for a socket in it (sun_path has 108 bytes); removed
+// at the end.
 class PrivateDirectory {
  public:
   [[nodiscard]] static base::Result<PrivateDirectory> make();
@@ -44,9 +46,11 @@ struct ApplicationRole {
 
 class PrivateServer {
  public:
-  // Starts `postgres` as a child. Connections of `authenticated` need their password, everybody else on the socket is
-  // trusted: the directory is ours alone. Returns at once; the server may still be recovering, or end.
-  [[nodiscard]] static base::Result<PrivateServer> start(const std::string& data_directory, ServerSettings settings,
+  // Starts `postgres` as a child. Connections of `authenticated` need their password, everybody else on the
+  // socket is trusted: the directory is ours alone. Returns at once; the server may still be recovering, or
+  // end.
+  [[nodiscard]] static base::Result<PrivateServer> start(const std::string& data_directory,
+                                                         ServerSettings settings,
                                                          const std::string& authenticated);
   [[nodiscard]] postgres::PsqlTarget as(const std::string& user, const std::string& database,
                                         const std::string& password = {}) const;
@@ -64,11 +68,13 @@ class PrivateServer {
   std::string psql_;
 };
 
-// Runs statements with `postgres --single` on a stopped data directory, in database postgres, and returns what it printed. Every
-// statement must be one line. It exits 0 after failing statements, so its output is searched for ERROR, FATAL and PANIC: kUnavailable
-// (SingleUserFailed) with the server's words. A uid without passwd line gets one through libnss_wrapper.so of the
-// image; where there is none the error says so (reason NoPasswdEntry).
-[[nodiscard]] base::Result<std::string> run_single(const std::string& data_directory, const ServerSettings& settings,
+// Runs statements with `postgres --single` on a stopped data directory, in database postgres, and returns
+// what it printed. Every statement must be one line. It exits 0 after failing statements, so its output is
+// searched for ERROR, FATAL and PANIC: kUnavailable (SingleUserFailed) with the server's words. A uid without
+// passwd line gets one through libnss_wrapper.so of the image; where there is none the error says so (reason
+// NoPasswdEntry).
+[[nodiscard]] base::Result<std::string> run_single(const std::string& data_directory,
+                                                   const ServerSettings& settings,
                                                    const std::vector<std::string>& statements);
 
 // Whether /etc/passwd has a line for this process's uid.

@@ -22,7 +22,8 @@ bool belongs_to_another_life(std::string_view name) {
 
 std::string lower(std::string_view text) {
   std::string out(text);
-  std::transform(out.begin(), out.end(), out.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  std::transform(out.begin(), out.end(), out.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   return out;
 }
 
@@ -46,7 +47,9 @@ std::vector<std::string_view> lines_of(std::string_view text) {
 std::optional<Setting> parse_line(std::string_view line) {
   line = trimmed(line);
   std::size_t n = 0;
-  while (n < line.size() && (std::isalnum(static_cast<unsigned char>(line[n])) != 0 || line[n] == '_' || line[n] == '.')) ++n;
+  while (n < line.size() &&
+         (std::isalnum(static_cast<unsigned char>(line[n])) != 0 || line[n] == '_' || line[n] == '.'))
+    ++n;
   if (n == 0) return std::nullopt;
   std::string name = lower(line.substr(0, n));
   line = trimmed(line.substr(n));
@@ -120,7 +123,9 @@ struct Reading {
 std::vector<Setting> server_settings(const ServerSettings& s) {
   bool recovering = !s.restore_command.empty();
   std::vector<Setting> list;
-  auto add = [&](std::string name, std::string value) { list.emplace_back(std::move(name), std::move(value)); };
+  auto add = [&](std::string name, std::string value) {
+    list.emplace_back(std::move(name), std::move(value));
+  };
   for (const auto& [name, value] : s.carried) add(name, value);
   add("listen_addresses", "");
   add("unix_socket_directories", s.socket_directory);
@@ -156,7 +161,8 @@ std::vector<Setting> server_settings(const ServerSettings& s) {
     add("primary_slot_name", "");
     add("recovery_min_apply_delay", "0");
     add("hot_standby", "on");
-    for (const char* target : {"recovery_target", "recovery_target_time", "recovery_target_xid", "recovery_target_name"}) {
+    for (const char* target :
+         {"recovery_target", "recovery_target_time", "recovery_target_xid", "recovery_target_name"}) {
       add(target, "");
     }
     add("restore_command", s.restore_command);
@@ -178,7 +184,8 @@ std::vector<std::string> as_arguments(const std::vector<Setting>& settings) {
 }
 
 std::string as_file(const std::vector<Setting>& settings) {
-  std::string out = "# Made by pgrunbook for a server inside a Job; the same settings are on its command line.\n";
+  std::string out =
+      "# Made by pgrunbook for a server inside a Job; the same settings are on its command line.\n";
   for (const auto& [name, value] : settings) out += fmt::format("{} = {}\n", name, quote_setting(value));
   return out;
 }
@@ -189,7 +196,8 @@ std::map<std::string, std::string> insufficient_settings(std::string_view log) {
   std::map<std::string, std::string> out;
   for (std::string_view line : lines_of(log)) {
     auto lowered = line.find(" is a lower setting than on the primary server");
-    if (lowered == std::string_view::npos) lowered = line.find(" is a lower setting than on the master server");
+    if (lowered == std::string_view::npos)
+      lowered = line.find(" is a lower setting than on the master server");
     if (lowered == std::string_view::npos) continue;
     auto value = line.find(" was ", lowered);
     auto equals = line.rfind(" = ", lowered);
@@ -225,7 +233,8 @@ std::string quote_setting(std::string_view value) {
   return out + "'";
 }
 
-Configuration read_configuration(const std::string& data_directory, const ReadFile& read, const ListFiles& list) {
+Configuration read_configuration(const std::string& data_directory, const ReadFile& read,
+                                 const ListFiles& list) {
   Configuration out;
   Reading reading{read, list, &out};
   reading.file(data_directory + "/postgresql.conf", true, 0);
@@ -233,12 +242,14 @@ Configuration read_configuration(const std::string& data_directory, const ReadFi
   return out;
 }
 
-std::string clean_auto_conf(std::string_view content, const std::vector<Setting>& ours, std::vector<std::string>* removed) {
+std::string clean_auto_conf(std::string_view content, const std::vector<Setting>& ours,
+                            std::vector<std::string>* removed) {
   std::string out;
   for (std::string_view line : lines_of(content)) {
     auto setting = parse_line(line);
     if (setting) {
-      bool replaced = std::any_of(ours.begin(), ours.end(), [&](const Setting& o) { return o.first == setting->first; });
+      bool replaced =
+          std::any_of(ours.begin(), ours.end(), [&](const Setting& o) { return o.first == setting->first; });
       bool other = belongs_to_another_life(setting->first);
       if (other && removed != nullptr) removed->push_back(setting->first);
       if (replaced || other) continue;

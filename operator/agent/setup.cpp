@@ -1,7 +1,6 @@
 #include "agent/setup.hpp"
 
 #include <cstdlib>
-
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -31,19 +30,21 @@ std::string password_of_role() {
 }
 
 Result<unsigned> mode_of(const std::string& path) {
-  struct stat s {};
+  struct stat s{};
   if (::stat(path.c_str(), &s) != 0) return base::fail(base::system_error("look at", path));
   return static_cast<unsigned>(s.st_mode & 07777U);
 }
 
 Result<> must_be_stopped(const postgres::ControlData& control, const std::string& data_directory) {
   if (base::exists(data_directory + "/standby.signal") || base::exists(data_directory + "/recovery.signal")) {
-    return base::fail(base::refused("NotPrimary", fmt::format("{} holds a signal file of a standby or a fence", data_directory),
-                                    "set up archiving on the primary"));
+    return base::fail(base::refused(
+        "NotPrimary", fmt::format("{} holds a signal file of a standby or a fence", data_directory),
+        "set up archiving on the primary"));
   }
   if (control.shut_down()) return {};
   return base::fail(base::refused("NotShutDown",
-                                  fmt::format("the server on {} did not end cleanly: pg_control says \"{}\"", data_directory, control.state),
+                                  fmt::format("the server on {} did not end cleanly: pg_control says \"{}\"",
+                                              data_directory, control.state),
                                   "start the member once and stop it again"));
 }
 
@@ -68,7 +69,8 @@ Former former_archiving(const std::string& data_directory) {
 }
 
 Result<> check_foreign(const Former& former, bool replace_existing) {
-  bool foreign = !former.library.empty() || (!former.command.empty() && !is_our_archive_command(former.command));
+  bool foreign =
+      !former.library.empty() || (!former.command.empty() && !is_our_archive_command(former.command));
   if (!foreign || replace_existing) return {};
   std::string what = former.library.empty() ? fmt::format("archive_command is already '{}'", former.command)
                                             : fmt::format("archive_library is already '{}'", former.library);
@@ -76,13 +78,16 @@ Result<> check_foreign(const Former& former, bool replace_existing) {
                                   "set archive.wal.replaceExisting: true, if what it does may end"));
 }
 
-std::vector<std::string> setup_statements(int major, const std::string& verifier, const Installed& agent, const Order& order) {
+std::vector<std::string> setup_statements(int major, const std::string& verifier, const Installed& agent,
+                                          const Order& order) {
   auto list = role_statements(major, verifier);
-  list.insert(list.begin(), "SELECT count(*) AS role_was_there FROM pg_catalog.pg_roles WHERE rolname = 'pgrunbook'");
+  list.insert(list.begin(),
+              "SELECT count(*) AS role_was_there FROM pg_catalog.pg_roles WHERE rolname = 'pgrunbook'");
   if (major >= 15 && major < 90) list.emplace_back("ALTER SYSTEM SET archive_library = ''");
   list.emplace_back("ALTER SYSTEM SET archive_mode = 'on'");
   std::string quoted = agent.archive_command;
-  for (auto at = quoted.find('\''); at != std::string::npos; at = quoted.find('\'', at + 2)) quoted.insert(at, 1, '\'');
+  for (auto at = quoted.find('\''); at != std::string::npos; at = quoted.find('\'', at + 2))
+    quoted.insert(at, 1, '\'');
   list.push_back(fmt::format("ALTER SYSTEM SET archive_command = '{}'", quoted));
   list.push_back(fmt::format("ALTER SYSTEM SET archive_timeout = '{}s'", order.setup.archive_timeout));
   return list;
@@ -93,9 +98,10 @@ Result<Json> settings_now(const std::string& data_directory, const Installed& ag
   Configuration c = read_configuration(data_directory, base::read_file, base::list_directory);
   Json out = Json::object();
   for (const char* name : {"archive_mode", "archive_timeout"}) out[name] = c.settings[name].value;
-  if (c.settings["archive_command"].value != agent.archive_command || c.settings["archive_mode"].value != "on") {
-    return base::fail(base::ErrorCode::kInternal,
-                      fmt::format("after ALTER SYSTEM archive_command is '{}'", c.settings["archive_command"].value));
+  if (c.settings["archive_command"].value != agent.archive_command ||
+      c.settings["archive_mode"].value != "on") {
+    return base::fail(base::ErrorCode::kInternal, fmt::format("after ALTER SYSTEM archive_command is '{}'",
+                                                              c.settings["archive_command"].value));
   }
   return out;
 }
@@ -105,7 +111,8 @@ Result<Answer> put_back(const Order& order, const api::MemberRef& member) {
   PGR_ASSIGN(auto control, control_data_of(member.data_directory));
   if (!control.shut_down()) PGR_TRY(must_be_stopped(control, member.data_directory));
   PGR_TRY(kept.put_back(member.data_directory));
-  return succeeded("SetupPutBack", fmt::format("the configuration files of {} are as they were before setup", member.name));
+  return succeeded("SetupPutBack",
+                   fmt::format("the configuration files of {} are as they were before setup", member.name));
 }
 
 Result<Answer> set_up(const Order& order, const api::MemberRef& member, Report& report) {
@@ -117,8 +124,9 @@ Result<Answer> set_up(const Order& order, const api::MemberRef& member, Report& 
   PGR_TRY(check_foreign(former, order.setup.replace_existing));
   PGR_ASSIGN(std::string verifier, new_scram_verifier(password_of_role()));
   PGR_ASSIGN(auto repository,
-             archive::Repository::create(order.repository.path, {order.repository.topology, order.repository.topology_uid},
-                                         control.system_identifier, control.segment_size, major, control.timeline));
+             archive::Repository::create(
+                 order.repository.path, {order.repository.topology, order.repository.topology_uid},
+                 control.system_identifier, control.segment_size, major, control.timeline));
   PGR_TRY(repository.claim_writer(control.timeline, member.claim_uid));
   report.note("install", "the agent goes onto the member's volume");
   PGR_ASSIGN(Installed agent, install_on_member(order));
@@ -131,8 +139,10 @@ Result<Answer> set_up(const Order& order, const api::MemberRef& member, Report& 
     ServerSettings settings;
     settings.major = major;
     settings.carried = control.settings;
-    if (settings.carried.count("wal_level") != 0 && settings.carried["wal_level"] == "minimal") settings.carried["wal_level"] = "replica";
-    PGR_ASSIGN(std::string output, run_single(data, settings, setup_statements(major, verifier, agent, order)));
+    if (settings.carried.count("wal_level") != 0 && settings.carried["wal_level"] == "minimal")
+      settings.carried["wal_level"] = "replica";
+    PGR_ASSIGN(std::string output,
+               run_single(data, settings, setup_statements(major, verifier, agent, order)));
     PGR_ASSIGN(std::string hba, base::read_file(data + "/pg_hba.conf"));
     PGR_ASSIGN(unsigned mode, mode_of(data + "/pg_hba.conf"));
     PGR_TRY(base::replace_file(data + "/pg_hba.conf", with_hba_lines(hba), mode));
@@ -148,7 +158,8 @@ Result<Answer> set_up(const Order& order, const api::MemberRef& member, Report& 
     if (back) return base::fail(changed.error());
     Answer blocked = answer_of(changed.error());
     blocked.outcome = api::Outcome::kBlocked;
-    blocked.hint = fmt::format("put back the files kept in {} by hand ({})", kept.directory(), back.error().message);
+    blocked.hint =
+        fmt::format("put back the files kept in {} by hand ({})", kept.directory(), back.error().message);
     return blocked;
   }
   Json result = *changed;
@@ -161,7 +172,9 @@ Result<Answer> set_up(const Order& order, const api::MemberRef& member, Report& 
   result["previousArchiveCommand"] = former.library.empty() ? former.command : former.library;
   if (agent.on_shared_volume) result["agentOnSharedVolume"] = true;
   if (!former.unreachable.empty()) result["unreachableConfiguration"] = former.unreachable;
-  return succeeded("SetUp", fmt::format("role pgrunbook, pg_hba.conf and archive settings of {} are made", member.name), result);
+  return succeeded(
+      "SetUp", fmt::format("role pgrunbook, pg_hba.conf and archive settings of {} are made", member.name),
+      result);
 }
 
 }  // namespace
@@ -198,7 +211,8 @@ Result<> KeptFiles::put_back(const std::string& data_directory) const {
     }
     PGR_ASSIGN(std::string content, base::read_file(directory_ + "/" + name));
     if (base::sha256(content) != base::text_at(file, {"sha256"})) {
-      return base::fail(base::ErrorCode::kCorrupt, fmt::format("{}/{} is not what was kept", directory_, name));
+      return base::fail(base::ErrorCode::kCorrupt,
+                        fmt::format("{}/{} is not what was kept", directory_, name));
     }
     PGR_TRY(base::replace_file(to, content, static_cast<unsigned>(base::number_at(file, {"mode"}))));
   }

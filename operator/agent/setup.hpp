@@ -7,7 +7,8 @@
 
 namespace pgrunbook::agent {
 
-// Copies of the configuration files as they were, in <mount>/.pgrunbook/before-setup/<action uid>/; the first copy stands.
+// Copies of the configuration files as they were, in <mount>/.pgrunbook/before-setup/<action uid>/; the first
+// copy stands.
 class KeptFiles {
  public:
   KeptFiles(const std::string& mount, const std::string& action_uid)

@@ -29,7 +29,9 @@ base::Result<bool> TargetResolver::feed(const WalRecord& r) {
       }
       if (r.kind == WalRecordKind::kCommit) stop_ = last_commit_ = r;
       break;
-    case WalRecordKind::kPrepare: stop_ = r; break;  // a prepared transaction comes back prepared
+    case WalRecordKind::kPrepare:
+      stop_ = r;
+      break;  // a prepared transaction comes back prepared
     case WalRecordKind::kBackupEnd:
       if (r.backup_start == question_.backup_start) backup_end_ = r;
       break;
@@ -38,16 +40,22 @@ base::Result<bool> TargetResolver::feed(const WalRecord& r) {
       if (level != r.settings.end() && level->second == "minimal") {
         return base::fail(base::refused(
             "WalLevelMinimal",
-            fmt::format("at {} the server was started with wal_level = minimal: WAL from there on cannot be replayed", r.start.text()),
+            fmt::format(
+                "at {} the server was started with wal_level = minimal: WAL from there on cannot be replayed",
+                r.start.text()),
             nearest_below() + "; or use a backup made after that"));
       }
       break;
     }
     case WalRecordKind::kTablespaceCreate:
       return base::fail(base::refused(
-          "TablespaceInWal", fmt::format("at {} a tablespace was made in {}: a restore would have to write there", r.start.text(), r.path),
-          nearest_below() + "; or use a backup made after that, once backups with tablespaces are supported"));
-    case WalRecordKind::kOther: break;
+          "TablespaceInWal",
+          fmt::format("at {} a tablespace was made in {}: a restore would have to write there",
+                      r.start.text(), r.path),
+          nearest_below() +
+              "; or use a backup made after that, once backups with tablespaces are supported"));
+    case WalRecordKind::kOther:
+      break;
   }
   return true;
 }
@@ -56,8 +64,9 @@ base::Result<TargetAnswer> TargetResolver::finish(const WalEnd& end) const {
   if (excluded_ && excluded_->start < question_.backup_end) {
     return base::fail(base::refused(
         "TargetBeforeBackup",
-        fmt::format("target {} lies before the end of backup {}: PostgreSQL would silently give a later state",
-                    base::format_time_micro(*question_.time), question_.backup_id),
+        fmt::format(
+            "target {} lies before the end of backup {}: PostgreSQL would silently give a later state",
+            base::format_time_micro(*question_.time), question_.backup_id),
         fmt::format("the earliest possible targetTime with this backup is {}; or name an older backup",
                     base::format_time_micro(question_.backup_stop))));
   }
@@ -67,17 +76,20 @@ base::Result<TargetAnswer> TargetResolver::finish(const WalEnd& end) const {
   bool complete = backup_end_ || (stop_ && stop_->end >= question_.backup_end);
   if (!excluded_) {
     if (!complete) {
-      return base::fail(base::refused("WalGap",
-                                      fmt::format("the archive lacks WAL up to {}, the end of backup {}{}{}", question_.backup_end.text(),
-                                                  question_.backup_id, end.missing_segment.empty() ? "" : "; the first missing segment is ",
-                                                  end.missing_segment),
-                                      "use another backup, or bring the missing segments into the archive"));
+      return base::fail(
+          base::refused("WalGap",
+                        fmt::format("the archive lacks WAL up to {}, the end of backup {}{}{}",
+                                    question_.backup_end.text(), question_.backup_id,
+                                    end.missing_segment.empty() ? "" : "; the first missing segment is ",
+                                    end.missing_segment),
+                        "use another backup, or bring the missing segments into the archive"));
     }
     if (question_.time && !end.missing_segment.empty()) {
-      return base::fail(base::refused("WalGap",
-                                      fmt::format("target {} lies behind a gap in the archive; the first missing segment is {}",
-                                                  base::format_time_micro(*question_.time), end.missing_segment),
-                                      nearest_below()));
+      return base::fail(base::refused(
+          "WalGap",
+          fmt::format("target {} lies behind a gap in the archive; the first missing segment is {}",
+                      base::format_time_micro(*question_.time), end.missing_segment),
+          nearest_below()));
     }
     if (question_.time && !end.proven_current) {
       return base::fail(base::refused("TargetAfterArchive",
@@ -90,9 +102,11 @@ base::Result<TargetAnswer> TargetResolver::finish(const WalEnd& end) const {
   bool before_consistent = !stop_ || (backup_end_ && stop_->start < backup_end_->start);
   if (before_consistent) {
     if (!backup_end_) {
-      return base::fail(base::refused("NoConsistentPoint",
-                                      fmt::format("the WAL of backup {} holds no end-of-backup record before the target", question_.backup_id),
-                                      "choose a later targetTime, or another backup"));
+      return base::fail(
+          base::refused("NoConsistentPoint",
+                        fmt::format("the WAL of backup {} holds no end-of-backup record before the target",
+                                    question_.backup_id),
+                        "choose a later targetTime, or another backup"));
     }
     answer.stop = *backup_end_;
     return answer;
@@ -101,8 +115,8 @@ base::Result<TargetAnswer> TargetResolver::finish(const WalEnd& end) const {
   return answer;
 }
 
-base::Result<TargetAnswer> resolve_target(const TargetQuestion& question, const std::vector<WalRecord>& records,
-                                          const WalEnd& end) {
+base::Result<TargetAnswer> resolve_target(const TargetQuestion& question,
+                                          const std::vector<WalRecord>& records, const WalEnd& end) {
   TargetResolver resolver(question);
   for (const WalRecord& r : records) {
     PGR_ASSIGN(bool more, resolver.feed(r));

@@ -1,4 +1,5 @@
-// Undo: the old directory comes back to its place; what the undone action made is kept if a server of the member ever ran on it.
+// Undo: the old directory comes back to its place; what the undone action made is kept if a server of the
+// member ever ran on it.
 #include <fmt/format.h>
 
 #include "agent/agent.hpp"
@@ -21,8 +22,10 @@ bool never_started(const ExchangeJournal& journal, const postgres::ControlData& 
 
 Result<> must_not_run(const postgres::ControlData& control, const std::string& directory) {
   if (control.shut_down() || control.state == "shut down in recovery") return {};
-  return base::fail(base::refused("NotShutDown", fmt::format("the server on {} did not end cleanly: pg_control says \"{}\"", directory, control.state),
-                                  "stop the member cleanly, then undo again"));
+  return base::fail(base::refused(
+      "NotShutDown",
+      fmt::format("the server on {} did not end cleanly: pg_control says \"{}\"", directory, control.state),
+      "stop the member cleanly, then undo again"));
 }
 
 Result<> retire(const Order& order, const ExchangeJournal& journal, bool served) {
@@ -31,15 +34,18 @@ Result<> retire(const Order& order, const ExchangeJournal& journal, bool served)
   PGR_ASSIGN(auto repository, open_repository(order));
   postgres::TimelineId timeline(static_cast<std::uint32_t>(number));
   if (repository.record().find(timeline) == nullptr) return {};
-  return repository.set_timeline_state(timeline, served ? archive::TimelineState::kAbandoned : archive::TimelineState::kRetired);
+  return repository.set_timeline_state(
+      timeline, served ? archive::TimelineState::kAbandoned : archive::TimelineState::kRetired);
 }
 
 Result<Answer> nothing_to_exchange(const api::MemberRef& m, const std::string& uid) {
   std::string sibling = sibling_of(m.data_directory, uid);
   bool there = base::exists(sibling);
   PGR_TRY(base::remove_tree(sibling));
-  return succeeded("NothingToUndo", there ? fmt::format("the half-made directory {} is removed", sibling) : "nothing had been exchanged",
-                   {{"exchanged", false}});
+  return succeeded(
+      "NothingToUndo",
+      there ? fmt::format("the half-made directory {} is removed", sibling) : "nothing had been exchanged",
+      {{"exchanged", false}});
 }
 
 Result<Answer> undo(const Order& order, const api::MemberRef& m, Report& report) {
@@ -75,7 +81,8 @@ Result<Answer> undo(const Order& order, const api::MemberRef& m, Report& report)
   } else {
     PGR_TRY(base::remove_tree(journal->sibling));
   }
-  std::string message = journal->old_inode == 0 ? "the volume has no data directory, as before" : "the old directory is back in its place";
+  std::string message = journal->old_inode == 0 ? "the volume has no data directory, as before"
+                                                : "the old directory is back in its place";
   if (served) message += fmt::format("; what was written since is kept in {}", journal->sibling);
   return succeeded("Undone", message, result);
 }

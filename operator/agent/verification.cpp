@@ -15,12 +15,14 @@ base::Failure failure(std::string reason, std::string message, std::string hint 
 }
 
 postgres::PsqlTarget read_only(postgres::PsqlTarget target) {
-  target.environment.emplace_back("PGOPTIONS", fmt::format("-c default_transaction_read_only=on -c statement_timeout={}s",
-                                                           kStatementLimit.count()));
+  target.environment.emplace_back(
+      "PGOPTIONS",
+      fmt::format("-c default_transaction_read_only=on -c statement_timeout={}s", kStatementLimit.count()));
   return target;
 }
 
-// A text from a user never begins with a backslash: psql would take it for a command of its own, a shell's among them.
+// A text from a user never begins with a backslash: psql would take it for a command of its own, a shell's
+// among them.
 std::string only_sql(const std::string& sql) { return " " + sql; }
 
 base::Result<std::string> first_column(const postgres::PsqlTarget& target, const std::string& sql) {
@@ -44,32 +46,42 @@ std::string quote_table(const std::string& name) {
   return out + "\"";
 }
 
-base::Result<Verified> verify(const PrivateServer& server, const std::string& superuser, const ApplicationRole& role,
-                              const api::RecoverOrder& order) {
+base::Result<Verified> verify(const PrivateServer& server, const std::string& superuser,
+                              const ApplicationRole& role, const api::RecoverOrder& order) {
   Verified out;
-  PGR_ASSIGN(auto rows, postgres::psql(server.as(superuser, "postgres"), {"SELECT datname FROM pg_database WHERE datallowconn ORDER BY 1"},
+  PGR_ASSIGN(auto rows, postgres::psql(server.as(superuser, "postgres"),
+                                       {"SELECT datname FROM pg_database WHERE datallowconn ORDER BY 1"},
                                        base::Deadline::after(kProcessLimit)));
   for (const auto& row : rows) {
-    auto reached = postgres::psql_value(server.as(superuser, row.front()), "SELECT 1", base::Deadline::after(kProcessLimit));
-    if (!reached) return failure("DatabaseUnreachable", fmt::format("database {}: {}", row.front(), reached.error().message));
+    auto reached = postgres::psql_value(server.as(superuser, row.front()), "SELECT 1",
+                                        base::Deadline::after(kProcessLimit));
+    if (!reached)
+      return failure("DatabaseUnreachable",
+                     fmt::format("database {}: {}", row.front(), reached.error().message));
     out.databases.push_back(row.front());
   }
   if (order.queries.empty() && order.counts.empty()) return out;
   if (role.user.empty()) {
-    return failure("ApplicationRoleMissing", "there are verification queries, but no role to run them as", "set connection.secretRef");
+    return failure("ApplicationRoleMissing", "there are verification queries, but no role to run them as",
+                   "set connection.secretRef");
   }
-  auto target = read_only(server.as(role.user, order.database.empty() ? "postgres" : order.database, role.password));
+  auto target =
+      read_only(server.as(role.user, order.database.empty() ? "postgres" : order.database, role.password));
   auto login = postgres::psql_value(target, "SELECT 1", base::Deadline::after(kProcessLimit));
   if (!login) {
-    return failure("ApplicationRoleRefused", fmt::format("the role {} cannot log in to the restored server: {}", role.user, login.error().message),
-                   "roles have the passwords of the target's time; put that one into connection.secretRef, or restore without verification");
+    return failure(
+        "ApplicationRoleRefused",
+        fmt::format("the role {} cannot log in to the restored server: {}", role.user, login.error().message),
+        "roles have the passwords of the target's time; put that one into connection.secretRef, or restore "
+        "without verification");
   }
   for (const api::Query& q : order.queries) {
     auto got = first_column(target, q.sql);
     if (!got) return failure("VerificationFailed", fmt::format("{} failed: {}", q.sql, got.error().message));
     out.queries.push_back({{"sql", q.sql}, {"expect", q.expect}, {"got", *got}});
     if (*got != q.expect) {
-      return failure("VerificationMismatch", fmt::format("{} gave {}, expected was {}", q.sql, *got, q.expect),
+      return failure("VerificationMismatch",
+                     fmt::format("{} gave {}, expected was {}", q.sql, *got, q.expect),
                      "choose another target, or correct the expectation");
     }
   }

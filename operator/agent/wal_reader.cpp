@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstdlib>
-
 #include <unistd.h>
 
 #include <fmt/format.h>
@@ -17,9 +16,9 @@ namespace {
 
 using postgres::Lsn;
 
-constexpr std::size_t kBatch = 8;                        // segments per run, plus one that the next run reads again
-constexpr std::uint64_t kPage = 8192;                    // XLOG_BLCKSZ
-constexpr auto kTimeLimit = std::chrono::minutes(30);    // of one run over at most nine segments
+constexpr std::size_t kBatch = 8;      // segments per run, plus one that the next run reads again
+constexpr std::uint64_t kPage = 8192;  // XLOG_BLCKSZ
+constexpr auto kTimeLimit = std::chrono::minutes(30);  // of one run over at most nine segments
 
 // Cuts a stream into lines.
 class Lines {
@@ -46,8 +45,8 @@ struct RemoveAtEnd {
 
 }  // namespace
 
-base::Result<WalReading> read_wal(const WalRange& range, const std::string& scratch, const PlaceSegment& place,
-                                  const OnRecord& on_record) {
+base::Result<WalReading> read_wal(const WalRange& range, const std::string& scratch,
+                                  const PlaceSegment& place, const OnRecord& on_record) {
   WalReading reading;
   if (range.segments.empty()) return reading;
   PGR_ASSIGN(std::string program, postgres::find_program("pg_waldump", range.major));
@@ -82,7 +81,8 @@ base::Result<WalReading> read_wal(const WalRange& range, const std::string& scra
     base::Command command;
     // To the end of a page: pg_waldump, told to end within one, reads the rest of it from the page before.
     Lsn whole((to.value() + kPage - 1) / kPage * kPage);
-    command.argv = {program, "-p", scratch, "-t", std::to_string(name.number()), "-s", from.text(), "-e", whole.text()};
+    command.argv = {program, "-p",        scratch, "-t",        std::to_string(name.number()),
+                    "-s",    from.text(), "-e",    whole.text()};
     if (range.major >= 15 && range.major < 90) {  // before 15 only one manager can be named
       for (const char* manager : {"Transaction", "XLOG", "Tablespace"}) {
         command.argv.emplace_back("-r");
@@ -91,21 +91,23 @@ base::Result<WalReading> read_wal(const WalRange& range, const std::string& scra
     }
     command.environment = {{"TZ", "UTC"}, {"LC_ALL", "C"}};
     Lines lines;
-    auto ran = base::run(command, base::Deadline::after(kTimeLimit), [&](std::string_view bytes) -> base::Result<> {
-      return lines.feed(bytes, [&](std::string_view line) -> base::Result<> {
-        PGR_ASSIGN(auto record, postgres::parse_waldump_line(line, size));
-        if (!record || (newest && record->start <= *newest) || record->start >= stop) return {};
-        newest = record->start;
-        PGR_ASSIGN(bool more, on_record(*record));
-        if (more) return {};
-        reading.enough = true;
-        return base::fail(base::ErrorCode::kCancelled, "enough");
-      });
-    });
+    auto ran =
+        base::run(command, base::Deadline::after(kTimeLimit), [&](std::string_view bytes) -> base::Result<> {
+          return lines.feed(bytes, [&](std::string_view line) -> base::Result<> {
+            PGR_ASSIGN(auto record, postgres::parse_waldump_line(line, size));
+            if (!record || (newest && record->start <= *newest) || record->start >= stop) return {};
+            newest = record->start;
+            PGR_ASSIGN(bool more, on_record(*record));
+            if (more) return {};
+            reading.enough = true;
+            return base::fail(base::ErrorCode::kCancelled, "enough");
+          });
+        });
     if (reading.enough) return reading;
     if (!ran) return base::fail(ran.error());
     if (ran->exit_code >= 126) {
-      return base::fail(base::ErrorCode::kUnavailable, fmt::format("pg_waldump cannot run: {:.300}", ran->err));
+      return base::fail(base::ErrorCode::kUnavailable,
+                        fmt::format("pg_waldump cannot run: {:.300}", ran->err));
     }
     bool last = behind == segments.size();
     if (ran->exit_code != 0) {
@@ -135,7 +137,8 @@ PlaceSegment from_repository(const archive::Repository& repository) {
 std::string scratch_path(const std::string& purpose) {
   for (const char* variable : {"PGRUNBOOK_SCRATCH", "TMPDIR"}) {
     const char* value = std::getenv(variable);
-    if (value != nullptr && *value == '/') return fmt::format("{}/pgrunbook-{}-{}", value, purpose, base::random_hex(4));
+    if (value != nullptr && *value == '/')
+      return fmt::format("{}/pgrunbook-{}-{}", value, purpose, base::random_hex(4));
   }
   return fmt::format("/tmp/pgrunbook-{}-{}", purpose, base::random_hex(4));
 }

@@ -30,14 +30,24 @@ Json to_json(const Order& o) {
   Json j = {
       {"format", o.format},
       {"job", o.job},
-      {"action", {{"kind", o.action.kind}, {"name", o.action.name}, {"uid", o.action.uid}, {"specHash", o.action.spec_hash}}},
+      {"action",
+       {{"kind", o.action.kind},
+        {"name", o.action.name},
+        {"uid", o.action.uid},
+        {"specHash", o.action.spec_hash}}},
       {"repository",
-       {{"path", o.repository.path}, {"topology", o.repository.topology}, {"topologyUID", o.repository.topology_uid}}},
+       {{"path", o.repository.path},
+        {"topology", o.repository.topology},
+        {"topologyUID", o.repository.topology_uid}}},
   };
   if (o.member) {
     const MemberRef& m = *o.member;
-    j["member"] = {{"name", m.name},           {"mount", m.mount}, {"dataDirectory", m.data_directory},
-                   {"claimUID", m.claim_uid},  {"host", m.host},   {"port", m.port},
+    j["member"] = {{"name", m.name},
+                   {"mount", m.mount},
+                   {"dataDirectory", m.data_directory},
+                   {"claimUID", m.claim_uid},
+                   {"host", m.host},
+                   {"port", m.port},
                    {"repository", m.archive_mount_repository}};
   }
   if (o.job == jobs::kSetup) {
@@ -46,8 +56,12 @@ Json to_json(const Order& o) {
                   {"archiveTimeout", o.setup.archive_timeout}};
   }
   if (o.job == jobs::kBackup) {
-    j["backup"] = {{"id", o.backup.id},         {"checkpoint", o.backup.checkpoint}, {"maxRate", o.backup.max_rate},
-                   {"compression", o.backup.compression}, {"level", o.backup.level}, {"verify", o.backup.verify}};
+    j["backup"] = {{"id", o.backup.id},
+                   {"checkpoint", o.backup.checkpoint},
+                   {"maxRate", o.backup.max_rate},
+                   {"compression", o.backup.compression},
+                   {"level", o.backup.level},
+                   {"verify", o.backup.verify}};
   }
   if (o.job == jobs::kPlan || o.job == jobs::kProof) {
     j["plan"] = {{"method", o.plan.method},
@@ -61,14 +75,18 @@ Json to_json(const Order& o) {
                  {"counts", strings(o.plan.counts)}};
   }
   if (o.job == jobs::kRecover) {
-    j["recover"] = {{"backupID", o.recover.backup_id},   {"timeline", o.recover.timeline},
-                    {"targetLSN", o.recover.target_lsn}, {"reachedLSN", o.recover.reached_lsn},
+    j["recover"] = {{"backupID", o.recover.backup_id},
+                    {"timeline", o.recover.timeline},
+                    {"targetLSN", o.recover.target_lsn},
+                    {"reachedLSN", o.recover.reached_lsn},
                     {"queries", queries_json(o.recover.queries)},
                     {"counts", strings(o.recover.counts)},
-                    {"database", o.recover.database},    {"memoryMiB", o.recover.memory_mib}};
+                    {"database", o.recover.database},
+                    {"memoryMiB", o.recover.memory_mib}};
   }
   if (o.job == jobs::kFence) {
-    j["fence"] = {{"waitSeconds", o.fence.wait_seconds}, {"timeline", o.fence.timeline}, {"forkLSN", o.fence.fork_lsn}};
+    j["fence"] = {
+        {"waitSeconds", o.fence.wait_seconds}, {"timeline", o.fence.timeline}, {"forkLSN", o.fence.fork_lsn}};
   }
   if (o.job == jobs::kRecord) {
     j["record"] = {{"outcome", o.record.outcome},
@@ -85,7 +103,8 @@ Result<Order> order_from_json(const Json& json) {
   base::Reader r(json, "order");
   PGR_TRY(read_int(&r, "format", &o.format));
   if (o.format != kOrderFormat) {
-    return base::fail(base::ErrorCode::kInvalid, fmt::format("order has format {}, this agent knows {}", o.format, kOrderFormat));
+    return base::fail(base::ErrorCode::kInvalid,
+                      fmt::format("order has format {}, this agent knows {}", o.format, kOrderFormat));
   }
   r.need("job", &o.job);
   {
@@ -218,7 +237,8 @@ Result<Answer> answer_from_json(const Json& json) {
 }
 
 Json to_json(const Progress& p) {
-  return {{"step", p.step}, {"message", p.message}, {"bytesDone", p.bytes_done}, {"bytesTotal", p.bytes_total}};
+  return {
+      {"step", p.step}, {"message", p.message}, {"bytesDone", p.bytes_done}, {"bytesTotal", p.bytes_total}};
 }
 
 Result<Progress> progress_from_json(const Json& json) {

@@ -1,12 +1,13 @@
 // The contract between the controller and a Job: what a Job is told, and what it answers.
 //
-// A Job runs `pgrunbook-agent job` with its order as JSON in the environment variable PGRUNBOOK_ORDER. Secrets come in
-// their own variables (PGRUNBOOK_PASSWORD: the role pgrunbook; PGRUNBOOK_APP_USER, PGRUNBOOK_APP_PASSWORD: the
-// application's role), never in the order. It prints one JSON line per second and per step on stdout (Progress) and
-// leaves an Answer as JSON of at most 4,000 bytes in its termination message. Exit code 0 = outcome Succeeded.
+// A Job runs `pgrunbook-agent job` with its order as JSON in the environment variable PGRUNBOOK_ORDER.
+// Secrets come in their own variables (PGRUNBOOK_PASSWORD: the role pgrunbook; PGRUNBOOK_APP_USER,
+// PGRUNBOOK_APP_PASSWORD: the application's role), never in the order. It prints one JSON line per second and
+// per step on stdout (Progress) and leaves an Answer as JSON of at most 4,000 bytes in its termination
+// message. Exit code 0 = outcome Succeeded.
 //
-// Jobs never talk to the API server. An order can be given twice (a Job may run twice): the volume's claim file and the
-// put-if-absent records of the repository make the second one do nothing, or answer the same.
+// Jobs never talk to the API server. An order can be given twice (a Job may run twice): the volume's claim
+// file and the put-if-absent records of the repository make the second one do nothing, or answer the same.
 #pragma once
 
 #include <cstdint>
@@ -25,13 +26,18 @@ inline constexpr int kOrderFormat = 1;
 
 // What the Job does. The names are the values of Order::job.
 namespace jobs {
-inline constexpr const char* kSetup = "Setup";      // stopped primary: role, pg_hba, archive settings, agent; or put them back
-inline constexpr const char* kProof = "Proof";      // waits until the named segments are in the repository
-inline constexpr const char* kPlan = "Plan";        // catalogue, ledger, target -> LSN, data at stake
-inline constexpr const char* kBackup = "Backup";    // base backup of a running server over the replication protocol
-inline constexpr const char* kRecover = "Recover";  // restore beside, recover, verify, promote, archive, exchange
-inline constexpr const char* kUndo = "Undo";        // exchanges back what Recover exchanged; removes a half-done sibling
-inline constexpr const char* kFence = "Fence";      // waits for the clean stop, then makes the volume read-only for servers
+inline constexpr const char* kSetup =
+    "Setup";  // stopped primary: role, pg_hba, archive settings, agent; or put them back
+inline constexpr const char* kProof = "Proof";  // waits until the named segments are in the repository
+inline constexpr const char* kPlan = "Plan";    // catalogue, ledger, target -> LSN, data at stake
+inline constexpr const char* kBackup =
+    "Backup";  // base backup of a running server over the replication protocol
+inline constexpr const char* kRecover =
+    "Recover";  // restore beside, recover, verify, promote, archive, exchange
+inline constexpr const char* kUndo =
+    "Undo";  // exchanges back what Recover exchanged; removes a half-done sibling
+inline constexpr const char* kFence =
+    "Fence";  // waits for the clean stop, then makes the volume read-only for servers
 inline constexpr const char* kUnfence = "Unfence";  // takes the fence off again
 inline constexpr const char* kRecord = "Record";    // transcript and outcome into the repository
 }  // namespace jobs
@@ -52,7 +58,7 @@ struct RepositoryRef {
 // A member's data as seen inside the Job's pod. Volumes are mounted where the member mounts them.
 struct MemberRef {
   std::string name;
-  std::string mount;           // mount path of the volume that holds the data directory, e.g. /var/lib/pgsql/data
+  std::string mount;  // mount path of the volume that holds the data directory, e.g. /var/lib/pgsql/data
   std::string data_directory;  // e.g. /var/lib/pgsql/data/userdata
   std::string claim_uid;       // uid of the PersistentVolumeClaim: the writer's identity in the repository
   std::string archive_mount_repository;  // the repository's path as the member's own container sees it
@@ -61,18 +67,18 @@ struct MemberRef {
 };
 
 struct SetupOrder {
-  bool put_back = false;           // undo a setup whose proof segment did not arrive
-  bool replace_existing = false;   // a foreign archive_command may be replaced
-  int archive_timeout = 60;        // seconds
+  bool put_back = false;          // undo a setup whose proof segment did not arrive
+  bool replace_existing = false;  // a foreign archive_command may be replaced
+  int archive_timeout = 60;       // seconds
 };
 
 struct BackupOrder {
-  std::string id;                  // e.g. 20261120T150405Z-1a2b3c4d (time of planning, first 8 of the action's uid)
-  std::string checkpoint = "Fast"; // Fast | Spread
-  std::string max_rate;            // pg_basebackup --max-rate, empty = none
+  std::string id;  // e.g. 20261120T150405Z-1a2b3c4d (time of planning, first 8 of the action's uid)
+  std::string checkpoint = "Fast";  // Fast | Spread
+  std::string max_rate;             // pg_basebackup --max-rate, empty = none
   std::string compression = "zstd";
   int level = 1;
-  std::string verify = "Manifest"; // Manifest | None
+  std::string verify = "Manifest";  // Manifest | None
 };
 
 // The target as asked; at most one of the fields is set.
@@ -85,39 +91,39 @@ struct Query {
 };
 
 struct PlanOrder {
-  std::string method;                       // "" or Base: what a backup is about to do
-  std::string backup_id;                    // restore: the backup to use, empty = the newest that can reach the target
+  std::string method;     // "" or Base: what a backup is about to do
+  std::string backup_id;  // restore: the backup to use, empty = the newest that can reach the target
   TargetOrder target;
-  int timeline = 0;                         // of the living primary; 0 = what the repository says is live
-  std::string candidate;                    // cutover: member whose timeline is to become live
+  int timeline = 0;       // of the living primary; 0 = what the repository says is live
+  std::string candidate;  // cutover: member whose timeline is to become live
   int candidate_timeline = 0;
-  std::vector<std::string> wait_for;        // segments that must have arrived first (marker, switch, wait)
+  std::vector<std::string> wait_for;  // segments that must have arrived first (marker, switch, wait)
   int wait_seconds = 60;
-  std::vector<std::string> counts;          // tables to count before and after, as information
+  std::vector<std::string> counts;  // tables to count before and after, as information
 };
 
 struct RecoverOrder {
   std::string backup_id;
   int timeline = 1;
-  std::string target_lsn;                   // start of the last included commit record, inclusive
-  std::string reached_lsn;                  // end of that record: replayed at least to here
-  std::vector<Query> queries;               // run as the application's role, read-only, 60 s each
+  std::string target_lsn;      // start of the last included commit record, inclusive
+  std::string reached_lsn;     // end of that record: replayed at least to here
+  std::vector<Query> queries;  // run as the application's role, read-only, 60 s each
   std::vector<std::string> counts;
-  std::string database;                     // where queries run
-  int memory_mib = 0;                       // of the Job's limit; 0 = unknown
+  std::string database;  // where queries run
+  int memory_mib = 0;    // of the Job's limit; 0 = unknown
 };
 
 struct FenceOrder {
-  int wait_seconds = 600;                   // for "shut down" in pg_control
-  int timeline = 0;                         // the candidate's, which becomes live; the old one becomes abandoned
-  std::string fork_lsn;                     // where the candidate's timeline left the old one: for the data at stake
+  int wait_seconds = 600;  // for "shut down" in pg_control
+  int timeline = 0;        // the candidate's, which becomes live; the old one becomes abandoned
+  std::string fork_lsn;    // where the candidate's timeline left the old one: for the data at stake
 };
 
 struct RecordOrder {
-  std::string outcome;                      // Completed | Failed | Cancelled
+  std::string outcome;  // Completed | Failed | Cancelled
   std::string reason;
-  std::string transcript_file;              // mounted ConfigMap
-  Json summary;                             // what a later AlreadyDone shows
+  std::string transcript_file;  // mounted ConfigMap
+  Json summary;                 // what a later AlreadyDone shows
 };
 
 struct Order {
@@ -125,16 +131,16 @@ struct Order {
   std::string job;
   ActionRef action;
   RepositoryRef repository;
-  std::optional<MemberRef> member;          // the one whose volume is mounted, or that is connected to
-  std::string pod_uid;                      // filled by the agent from PGRUNBOOK_POD_UID
-  std::string agent_path;                   // where the running agent is, to install it on the member's volume
+  std::optional<MemberRef> member;  // the one whose volume is mounted, or that is connected to
+  std::string pod_uid;              // filled by the agent from PGRUNBOOK_POD_UID
+  std::string agent_path;           // where the running agent is, to install it on the member's volume
   SetupOrder setup;
   BackupOrder backup;
   PlanOrder plan;
   RecoverOrder recover;
   FenceOrder fence;
   RecordOrder record;
-  Json undo;                                // Undo: the Answer of Recover, as far as known
+  Json undo;  // Undo: the Answer of Recover, as far as known
 };
 
 [[nodiscard]] Json to_json(const Order& order);
@@ -142,9 +148,9 @@ struct Order {
 
 enum class Outcome {
   kSucceeded,
-  kRefused,   // nothing was touched
-  kFailed,    // something was touched and has been put back by the Job itself, or is harmless
-  kBlocked,   // something was touched and a person must look; the message says what
+  kRefused,  // nothing was touched
+  kFailed,   // something was touched and has been put back by the Job itself, or is harmless
+  kBlocked,  // something was touched and a person must look; the message says what
 };
 
 struct Answer {
@@ -168,14 +174,18 @@ struct Progress {
 [[nodiscard]] Result<Progress> progress_from_json(const Json& json);
 
 // Results, by job (fields of Answer::result; an absent field is unknown):
-//   Setup    {systemIdentifier, timeline, majorVersion, agentPath, agentSha256, archiveCommand, previousArchiveCommand,
+//   Setup    {systemIdentifier, timeline, majorVersion, agentPath, agentSha256, archiveCommand,
+//   previousArchiveCommand,
 //             role: Created|Updated, settings: {name: value}}
 //   Proof    {segments: [..], newestSegment, newestTimeline}
 //   Plan     all:     {systemIdentifier, alreadyDone: bool, alreadyTried: bool, ledger: {...}, freeBytes}
-//            restore: {backupID, backupEndLSN, backupStopTime, timeline, targetLSN, reachedLSN, included {xid, time, lsn},
-//                      excluded {xid, time, lsn}?, walBegin, walEnd, segments, databaseBytes, archivedUntil {lsn, time}}
+//            restore: {backupID, backupEndLSN, backupStopTime, timeline, targetLSN, reachedLSN, included
+//            {xid, time, lsn},
+//                      excluded {xid, time, lsn}?, walBegin, walEnd, segments, databaseBytes, archivedUntil
+//                      {lsn, time}}
 //            cutover: {forkLSN, parentTimeline, atStake {transactions, fromLSN, toLSN, since, until}}
-//   Backup   {backupID, beginLSN, endLSN, beginWAL, endWAL, timeline, systemIdentifier, majorVersion, databaseBytes,
+//   Backup   {backupID, beginLSN, endLSN, beginWAL, endWAL, timeline, systemIdentifier, majorVersion,
+//   databaseBytes,
 //             storedBytes, location, verified, configurationFiles: [..], startTime, stopTime}
 //   Recover  {newTimeline, forkLSN, systemIdentifier, replayedLSN, undoDirectory, undoBytes, databaseBytes,
 //             queries: [{sql, expect, got}], counts: {table: n}, pushed: [..], databases: [..]}

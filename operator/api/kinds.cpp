@@ -75,7 +75,8 @@ Result<TopologySpec> topology_spec(const Json& spec) {
       PGR_TRY(mr.done());
       PGR_ASSIGN(m.workload, workload(ref, path + ".workloadRef"));
       if (t.member(m.name) != nullptr) {
-        return fail(ErrorCode::kInvalid, fmt::format("{} repeats the name {}", path, m.name), "give each member its own name");
+        return fail(ErrorCode::kInvalid, fmt::format("{} repeats the name {}", path, m.name),
+                    "give each member its own name");
       }
       t.members.push_back(std::move(m));
     }
@@ -90,7 +91,8 @@ Result<TopologySpec> topology_spec(const Json& spec) {
       t.services.push_back(std::move(s));
     }
   }
-  if (const Json* applications = r.child("applications"); applications != nullptr && applications->is_array()) {
+  if (const Json* applications = r.child("applications");
+      applications != nullptr && applications->is_array()) {
     for (const Json& item : *applications) {
       Reader ar(item, "spec.applications[]");
       const Json& ref = ar.required("workloadRef");

@@ -1,6 +1,6 @@
-// The kinds of group pgrunbook.io/v1alpha1 as structs. crds/ holds the same fields as OpenAPI schemas; a test compares
-// the two. Decoding is strict: a field of the spec that this version does not know is an error with reason UnknownField,
-// because a newer CRD may have let it through and it may be a word that asks for care.
+// The kinds of group pgrunbook.io/v1alpha1 as structs. crds/ holds the same fields as OpenAPI schemas; a test
+// compares the two. Decoding is strict: a field of the spec that this version does not know is an error with
+// reason UnknownField, because a newer CRD may have let it through and it may be a word that asks for care.
 #pragma once
 
 #include <cstdint>
@@ -107,8 +107,8 @@ struct RestoreSpec {
   std::string to_member;
   std::vector<Query> queries;
   std::vector<std::string> counts;
-  std::string cutover = "None";   // None | Manual
-  std::string mode = "Execute";   // Plan | Execute
+  std::string cutover = "None";         // None | Manual
+  std::string mode = "Execute";         // Plan | Execute
   std::optional<std::string> approval;  // Required | None
   std::string approved_plan;
   bool cancel = false;
@@ -128,8 +128,8 @@ struct FailoverSpec {
 [[nodiscard]] Result<RestoreSpec> restore_spec(const Json& spec);
 [[nodiscard]] Result<FailoverSpec> failover_spec(const Json& spec);
 
-// First 16 hex digits of the SHA-256 of the spec without the fields that may change (approvedPlan, cancel): with the
-// system identifier, kind and name it is the key under which an action happens once.
+// First 16 hex digits of the SHA-256 of the spec without the fields that may change (approvedPlan, cancel):
+// with the system identifier, kind and name it is the key under which an action happens once.
 [[nodiscard]] std::string spec_hash(const Json& spec);
 
 }  // namespace pgrunbook::api

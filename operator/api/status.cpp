@@ -4,8 +4,9 @@
 
 namespace pgrunbook::api {
 namespace {
-constexpr std::array<std::string_view, 10> kPhases{"Pending", "Planning", "AwaitingApproval", "Running",   "Paused",
-                                                   "Blocked", "RollingBack", "Completed",     "Failed", "Cancelled"};
+constexpr std::array<std::string_view, 10> kPhases{"Pending", "Planning", "AwaitingApproval", "Running",
+                                                   "Paused",  "Blocked",  "RollingBack",      "Completed",
+                                                   "Failed",  "Cancelled"};
 }
 
 std::string_view to_string(Phase phase) { return kPhases.at(static_cast<std::size_t>(phase)); }
@@ -17,7 +18,9 @@ Phase phase_from(std::string_view text) {
   return Phase::kPending;
 }
 
-bool terminal(Phase phase) { return phase == Phase::kCompleted || phase == Phase::kFailed || phase == Phase::kCancelled; }
+bool terminal(Phase phase) {
+  return phase == Phase::kCompleted || phase == Phase::kFailed || phase == Phase::kCancelled;
+}
 
 void set_condition(Json* conditions, std::string_view type, std::string_view status, std::string_view reason,
                    std::string_view message, std::int64_t generation, const std::string& now) {
@@ -76,7 +79,9 @@ void ActionStatus::set_conditions(std::int64_t generation, const std::string& no
 Json to_json(const std::vector<PlannedStep>& steps) {
   Json list = Json::array();
   for (const PlannedStep& s : steps) {
-    list.push_back({{"name", s.name}, {"kind", s.kind == StepKind::kIrreversible ? "Irreversible" : "Convergent"}, {"text", s.text}});
+    list.push_back({{"name", s.name},
+                    {"kind", s.kind == StepKind::kIrreversible ? "Irreversible" : "Convergent"},
+                    {"text", s.text}});
   }
   return list;
 }
@@ -86,8 +91,9 @@ ActionStatus status_of(const Json& object) {
   ActionStatus s;
   if (!j.is_object()) return s;
   s.extra = j;
-  for (const char* own : {"phase", "step", "progress", "message", "reason", "safePoint", "progressDetail", "plan", "operation",
-                          "startTime", "completionTime", "observedGeneration", "conditions"}) {
+  for (const char* own :
+       {"phase", "step", "progress", "message", "reason", "safePoint", "progressDetail", "plan", "operation",
+        "startTime", "completionTime", "observedGeneration", "conditions"}) {
     s.extra.erase(own);
   }
   s.phase = phase_from(base::text_at(j, {"phase"}));

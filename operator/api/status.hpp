@@ -14,8 +14,20 @@ namespace pgrunbook::api {
 using base::Json;
 using base::Result;
 
-// design: Failed and Cancelled are entered only at a safe point; Blocked means a person is needed and the work is safe.
-enum class Phase { kPending, kPlanning, kAwaitingApproval, kRunning, kPaused, kBlocked, kRollingBack, kCompleted, kFailed, kCancelled };
+// design: Failed and Cancelled are entered only at a safe point; Blocked means a person is needed and the
+// work is safe.
+enum class Phase {
+  kPending,
+  kPlanning,
+  kAwaitingApproval,
+  kRunning,
+  kPaused,
+  kBlocked,
+  kRollingBack,
+  kCompleted,
+  kFailed,
+  kCancelled
+};
 [[nodiscard]] std::string_view to_string(Phase phase);
 [[nodiscard]] Phase phase_from(std::string_view text);  // unknown or empty = kPending
 [[nodiscard]] bool terminal(Phase phase);
@@ -31,9 +43,9 @@ struct PlannedStep {
 // What is being done, written before it is done. `inputs` are frozen when the plan is made.
 struct Operation {
   int format = 1;
-  std::string step;    // name of the current step
-  std::string state;   // "" | Intent | Done; of the current step
-  int attempt = 1;     // of the planning Job
+  std::string step;   // name of the current step
+  std::string state;  // "" | Intent | Done; of the current step
+  int attempt = 1;    // of the planning Job
   bool rolling_back = false;
   bool past_no_return = false;
   Json inputs = Json::object();
@@ -47,7 +59,7 @@ struct ActionStatus {
   std::string step, progress, message, reason;
   std::string safe_point;
   Json progress_detail;
-  Json plan;                    // {digest, facts, steps, dataAtStake?, gitChanges?} or null
+  Json plan;  // {digest, facts, steps, dataAtStake?, gitChanges?} or null
   Operation operation;
   std::string start_time, completion_time;
   std::int64_t observed_generation = 0;

@@ -46,7 +46,8 @@ Result<> keep_finalizer(Action& a, bool wanted) {
     next.erase(std::remove(next.begin(), next.end(), api::kFinalizer), next.end());
   }
   Json patch = {{"metadata", {{"resourceVersion", a.meta.resource_version}, {"finalizers", next}}}};
-  auto patched = a.world.api.patch(a.resource, a.meta.namespace_name, a.meta.name, kube::PatchType::kMerge, patch, "", World::soon());
+  auto patched = a.world.api.patch(a.resource, a.meta.namespace_name, a.meta.name, kube::PatchType::kMerge,
+                                   patch, "", World::soon());
   if (!patched) {
     if (!wanted && patched.error().code == ErrorCode::kNotFound) return {};
     return base::fail(patched.error().in("set the finalizer"));
@@ -74,11 +75,15 @@ Result<execute::Flow> flow_of(Action& a) {
 
 }  // namespace
 
-Result<Json> write_status(kube::Api& api, const kube::Resource& resource, const Json& object, const Json& status) {
-  Json patch = Json::array({{{"op", "test"}, {"path", "/metadata/resourceVersion"}, {"value", text_at(object, {"metadata", "resourceVersion"})}},
+Result<Json> write_status(kube::Api& api, const kube::Resource& resource, const Json& object,
+                          const Json& status) {
+  Json patch = Json::array({{{"op", "test"},
+                             {"path", "/metadata/resourceVersion"},
+                             {"value", text_at(object, {"metadata", "resourceVersion"})}},
                             {{"op", "add"}, {"path", "/status"}, {"value", without_nulls(status)}}});
-  return api.patch(resource, text_at(object, {"metadata", "namespace"}), text_at(object, {"metadata", "name"}), kube::PatchType::kJson, patch,
-                   "status", World::soon());
+  return api.patch(resource, text_at(object, {"metadata", "namespace"}),
+                   text_at(object, {"metadata", "name"}), kube::PatchType::kJson, patch, "status",
+                   World::soon());
 }
 
 runtime::Outcome drive(Action& action, const execute::Flow& flow, std::stop_token stop) {
@@ -87,7 +92,9 @@ runtime::Outcome drive(Action& action, const execute::Flow& flow, std::stop_toke
     std::string step = action.status.step;
     auto again = execute::advance(action, flow);
     if (action.status.phase != before || action.status.step != step) {
-      runtime::log_info("action", action.status.message, {{"phase", std::string(api::to_string(action.status.phase))}, {"step", action.status.step}});
+      runtime::log_info(
+          "action", action.status.message,
+          {{"phase", std::string(api::to_string(action.status.phase))}, {"step", action.status.step}});
     }
     if (!again) return again.error();
     if (!*again) return runtime::Done{};
@@ -96,7 +103,8 @@ runtime::Outcome drive(Action& action, const execute::Flow& flow, std::stop_toke
   return runtime::After{std::chrono::milliseconds(100)};
 }
 
-runtime::Outcome reconcile_action(World& world, const kube::Resource& resource, const runtime::Key& key, std::stop_token stop) {
+runtime::Outcome reconcile_action(World& world, const kube::Resource& resource, const runtime::Key& key,
+                                  std::stop_token stop) {
   auto object = world.api.get(resource, key.ns, key.name, World::soon());
   if (!object) {
     if (object.error().code == ErrorCode::kNotFound) return runtime::Done{};
@@ -104,7 +112,8 @@ runtime::Outcome reconcile_action(World& world, const kube::Resource& resource, 
   }
   Action a{world, resource, *object, api::meta_of(*object), api::status_of(*object), resource.kind, {}};
   a.save = [](Action& action) -> Result<> {
-    PGR_ASSIGN(Json written, write_status(action.world.api, action.resource, action.object, api::to_json(action.status)));
+    PGR_ASSIGN(Json written,
+               write_status(action.world.api, action.resource, action.object, api::to_json(action.status)));
     action.object = std::move(written);
     action.meta = api::meta_of(action.object);
     return {};
@@ -128,7 +137,8 @@ runtime::Outcome reconcile_action(World& world, const kube::Resource& resource, 
     return runtime::Terminal{flow.error()};
   }
   // From the first step on something may have to be put back. A backup changes nothing that would.
-  bool acting = a.kind != "PostgresBackup" && !a.status.plan.is_null() && a.status.phase != api::Phase::kAwaitingApproval;
+  bool acting = a.kind != "PostgresBackup" && !a.status.plan.is_null() &&
+                a.status.phase != api::Phase::kAwaitingApproval;
   if (acting) {
     if (auto r = keep_finalizer(a, true); !r) return r.error();
   }

@@ -42,7 +42,8 @@ std::string camel(std::string_view text) {
 int run_controller(const RunOptions& options) {
   runtime::init_logging(options.log_level);
   runtime::Signals signals;
-  auto config = options.kubeconfig.empty() ? kube::Config::in_cluster() : kube::Config::from_kubeconfig(options.kubeconfig);
+  auto config = options.kubeconfig.empty() ? kube::Config::in_cluster()
+                                           : kube::Config::from_kubeconfig(options.kubeconfig);
   if (!config) {
     std::fprintf(stderr, "pgrunbook: %s\n", config.error().text().c_str());
     return 1;
@@ -56,21 +57,25 @@ int run_controller(const RunOptions& options) {
   execute::Terminations terminations;
   kube::EventRecorder recorder(*api, options.pod_name);
 
-  execute::World world{*api,
-                       ns,
-                       options.agent_image,
-                       options.version,
-                       Json{{"app.kubernetes.io/name", "pgrunbook"}},
-                       terminations,
-                       [](const sql::Target& t, base::Deadline d) { return sql::Connection::open(t, d); },
-                       [&](const Json& object, std::string_view type, std::string_view reason, std::string_view message) {
-                         recorder.emit(object, type == "Warning" ? kube::EventRecorder::Type::kWarning : kube::EventRecorder::Type::kNormal,
-                                       camel(reason), std::string(message));
-                       },
-                       signals.stop_token()};
+  execute::World world{
+      *api,
+      ns,
+      options.agent_image,
+      options.version,
+      Json{{"app.kubernetes.io/name", "pgrunbook"}},
+      terminations,
+      [](const sql::Target& t, base::Deadline d) { return sql::Connection::open(t, d); },
+      [&](const Json& object, std::string_view type, std::string_view reason, std::string_view message) {
+        recorder.emit(
+            object,
+            type == "Warning" ? kube::EventRecorder::Type::kWarning : kube::EventRecorder::Type::kNormal,
+            camel(reason), std::string(message));
+      },
+      signals.stop_token()};
   if (!options.pod_name.empty()) {
     auto pod = api->get(kube::kinds::kPod, ns, options.pod_name, execute::World::soon());
-    if (pod && base::at(*pod, {"metadata", "labels"}).is_object()) world.own_labels = base::at(*pod, {"metadata", "labels"});
+    if (pod && base::at(*pod, {"metadata", "labels"}).is_object())
+      world.own_labels = base::at(*pod, {"metadata", "labels"});
     // What a controller adds is not what a policy would select by.
     world.own_labels.erase("pod-template-hash");
   }
@@ -85,35 +90,46 @@ int run_controller(const RunOptions& options) {
     manager_options.leader = lease;
   }
   runtime::Manager manager(*api, manager_options);
-  manager.metrics().describe("pgrunbook_continuous_archiving", runtime::Metrics::Type::kGauge, "1 where the primary's WAL reaches the archive");
-  manager.metrics().describe("pgrunbook_wal_ready_files", runtime::Metrics::Type::kGauge, "Finished WAL segments that wait for the archive");
+  manager.metrics().describe("pgrunbook_continuous_archiving", runtime::Metrics::Type::kGauge,
+                             "1 where the primary's WAL reaches the archive");
+  manager.metrics().describe("pgrunbook_wal_ready_files", runtime::Metrics::Type::kGauge,
+                             "Finished WAL segments that wait for the archive");
 
   Informer pods(*api, kube::kinds::kPod, ns);
   pods.on_change([&](const runtime::Change& change) { terminations.observe(change.object()); });
   Informer jobs(*api, kube::kinds::kJob, ns);
   Informer topologies(*api, kube::kinds::kTopology, ns);
   Informer services(*api, kube::kinds::kService, ns);
-  Informer backups(*api, kube::kinds::kBackup, ns), restores(*api, kube::kinds::kRestore, ns), failovers(*api, kube::kinds::kFailover, ns);
+  Informer backups(*api, kube::kinds::kBackup, ns), restores(*api, kube::kinds::kRestore, ns),
+      failovers(*api, kube::kinds::kFailover, ns);
 
   Controller::Options workers;
   workers.workers = 2;
   workers.metrics = &manager.metrics();
   auto action = [&](const kube::Resource& kind) {
-    return [&world, &kind](const Key& key, std::stop_token stop) { return reconcile_action(world, kind, key, stop); };
+    return [&world, &kind](const Key& key, std::stop_token stop) {
+      return reconcile_action(world, kind, key, stop);
+    };
   };
   Controller backup("backup", action(kube::kinds::kBackup), workers);
   Controller restore("restore", action(kube::kinds::kRestore), workers);
   Controller failover("failover", action(kube::kinds::kFailover), workers);
   Controller topology(
       "topology",
-      [&](const Key& key, std::stop_token stop) { return reconcile_topology(world, manager.metrics(), key, stop); }, workers);
-  // A change of the object itself, and of the pods of its Jobs: a result is seen the moment the kubelet reports it.
+      [&](const Key& key, std::stop_token stop) {
+        return reconcile_topology(world, manager.metrics(), key, stop);
+      },
+      workers);
+  // A change of the object itself, and of the pods of its Jobs: a result is seen the moment the kubelet
+  // reports it.
   backup.watch(backups, runtime::mappers::self());
   restore.watch(restores, runtime::mappers::self());
   failover.watch(failovers, runtime::mappers::self());
   // Its own status is no news: it holds the primary's LSN, and each write of it would bring on the next.
   topology.watch(topologies, runtime::mappers::self(), [](const runtime::Change& change) {
-    auto generation = [](const runtime::Snapshot& s) { return s ? base::number_at(*s, {"metadata", "generation"}) : 0; };
+    auto generation = [](const runtime::Snapshot& s) {
+      return s ? base::number_at(*s, {"metadata", "generation"}) : 0;
+    };
     return generation(change.before) != generation(change.after);
   });
   auto of_action = [&](const Informer& objects) -> runtime::Mapper {
@@ -121,7 +137,8 @@ int run_controller(const RunOptions& options) {
       std::string uid = base::text_at(pod, {"metadata", "labels", api::kLabelActionUid});
       if (uid.empty()) return {};
       std::vector<Key> keys;
-      for (const auto& object : objects.store().list([&](const Json& o) { return base::text_at(o, {"metadata", "uid"}) == uid; })) {
+      for (const auto& object : objects.store().list(
+               [&](const Json& o) { return base::text_at(o, {"metadata", "uid"}) == uid; })) {
         keys.push_back(Key::of(*object));
       }
       return keys;

@@ -6,9 +6,9 @@
 namespace pgrunbook::controllers {
 
 struct RunOptions {
-  std::string kubeconfig;     // empty = in-cluster
-  std::string namespace_name; // the one namespace it works in
-  std::string agent_image;    // its own image, for the Jobs' init container
+  std::string kubeconfig;      // empty = in-cluster
+  std::string namespace_name;  // the one namespace it works in
+  std::string agent_image;     // its own image, for the Jobs' init container
   std::string pod_name;
   std::string log_level = "info";
   int health_port = 8080;

@@ -1,5 +1,5 @@
-// Watches what a topology names: who is primary, whether its WAL reaches the archive, and, where the spec allows it,
-// sets continuous archiving up.
+// Watches what a topology names: who is primary, whether its WAL reaches the archive, and, where the spec
+// allows it, sets continuous archiving up.
 #pragma once
 
 #include <stop_token>
@@ -10,7 +10,7 @@
 
 namespace pgrunbook::controllers {
 
-[[nodiscard]] runtime::Outcome reconcile_topology(execute::World& world, runtime::Metrics& metrics, const runtime::Key& key,
-                                                  std::stop_token stop);
+[[nodiscard]] runtime::Outcome reconcile_topology(execute::World& world, runtime::Metrics& metrics,
+                                                  const runtime::Key& key, std::stop_token stop);
 
 }  // namespace pgrunbook::controllers

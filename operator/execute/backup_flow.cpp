@@ -27,19 +27,25 @@ StepResult plan_backup(Action& a, const api::BackupSpec& spec) {
   if (!scene) return StepResult::of(scene.error());
   const plan::MemberView* primary = scene->member(scene->primary);
   if (primary == nullptr) {
-    return StepResult::blocked(base::refused("NoPrimary", "no member is selected by the topology's Services", "correct the selector or spec.services"));
+    return StepResult::blocked(base::refused("NoPrimary", "no member is selected by the topology's Services",
+                                             "correct the selector or spec.services"));
   }
   Json labels = specs::job_labels(scene->topology, a.meta.uid, "backup", scene->spec.jobs.labels);
-  if (auto gate = network_gate(a.world, "pods of our Jobs", "pgrunbook-jobs", Json{{"app.kubernetes.io/name", "pgrunbook"}, {"app.kubernetes.io/component", "job"}}, *primary)) {
+  if (auto gate = network_gate(
+          a.world, "pods of our Jobs", "pgrunbook-jobs",
+          Json{{"app.kubernetes.io/name", "pgrunbook"}, {"app.kubernetes.io/component", "job"}}, *primary)) {
     return *gate;
   }
-  if (auto gate = network_gate(a.world, "the operator", "pgrunbook-operator", a.world.own_labels, *primary)) return *gate;
+  if (auto gate = network_gate(a.world, "the operator", "pgrunbook-operator", a.world.own_labels, *primary))
+    return *gate;
   auto session = connect_role(a, *scene, *primary);
   if (!session) {
     if (session.error().code == base::ErrorCode::kUnauthorized) {
       Error e = session.error();
       e.reason = "NotSetUp";
-      e.hint = "continuous archiving is not set up on this member: set archive.wal.setup of the topology to ConfigureAndRestart";
+      e.hint =
+          "continuous archiving is not set up on this member: set archive.wal.setup of the topology to "
+          "ConfigureAndRestart";
       return StepResult::blocked(e);
     }
     return StepResult::of(session.error());
@@ -70,9 +76,14 @@ StepResult plan_backup(Action& a, const api::BackupSpec& spec) {
   in["checkpoint"] = spec.checkpoint;
   in["maxRate"] = spec.max_rate;
   in["systemIdentifier"] = at(*who, {"systemIdentifier"});
-  Json facts = {{"member", primary->name}, {"backupID", id}, {"systemIdentifier", at(*who, {"systemIdentifier"})},
-                {"timeline", at(*who, {"timeline"})}, {"repository", primary->repository}};
-  a.status.plan = {{"digest", plan_digest(a.meta.uid, {{"member", primary->name}, {"claim", primary->data_claim_uid}})}, {"facts", facts}};
+  Json facts = {{"member", primary->name},
+                {"backupID", id},
+                {"systemIdentifier", at(*who, {"systemIdentifier"})},
+                {"timeline", at(*who, {"timeline"})},
+                {"repository", primary->repository}};
+  a.status.plan = {
+      {"digest", plan_digest(a.meta.uid, {{"member", primary->name}, {"claim", primary->data_claim_uid}})},
+      {"facts", facts}};
   return StepResult::done();
 }
 
@@ -80,7 +91,8 @@ StepResult take_backup(Action& a) {
   auto scene = scene_of(a);
   if (!scene) return StepResult::of(scene.error());
   const plan::MemberView* m = scene->member(text_at(a.status.operation.inputs, {"member"}));
-  if (m == nullptr) return StepResult::failed(base::refused("NoMember", "the member is no longer in the topology"));
+  if (m == nullptr)
+    return StepResult::failed(base::refused("NoMember", "the member is no longer in the topology"));
   auto address = pod_address(*m);
   JobCall call;
   call.step = "backup";
@@ -94,8 +106,9 @@ StepResult take_backup(Action& a) {
   };
   StepResult r = run_job(a, *scene, call);
   if (r.kind != StepResult::Kind::kDone) return r;
-  for (const char* key : {"backupID", "beginLSN", "endLSN", "beginWAL", "endWAL", "timeline", "systemIdentifier", "majorVersion", "databaseBytes",
-                          "storedBytes", "location", "configurationFiles"}) {
+  for (const char* key :
+       {"backupID", "beginLSN", "endLSN", "beginWAL", "endWAL", "timeline", "systemIdentifier",
+        "majorVersion", "databaseBytes", "storedBytes", "location", "configurationFiles"}) {
     if (!at(r.result, {key}).is_null()) a.status.extra[key] = at(r.result, {key});
   }
   a.status.extra["stopTime"] = text_at(r.result, {"stopTime"});
@@ -103,7 +116,8 @@ StepResult take_backup(Action& a) {
   a.status.extra["verified"] = "manifest and WAL";
   auto began = base::parse_time(a.status.start_time, "startTime");
   if (began) {
-    a.status.extra["duration"] = fmt::format("{}s", std::chrono::duration_cast<std::chrono::seconds>(base::now() - *began).count());
+    a.status.extra["duration"] =
+        fmt::format("{}s", std::chrono::duration_cast<std::chrono::seconds>(base::now() - *began).count());
   }
   return r;
 }
@@ -117,7 +131,9 @@ Flow backup_flow(Action&, const api::BackupSpec& spec) {
     std::string member = text_at(a.status.operation.inputs, {"member"});
     Step backup;
     backup.planned = {"backup", api::StepKind::kConvergent,
-                      fmt::format("copy {} with pg_basebackup into the archive, wait until all its WAL is archived, verify by the manifest", member)};
+                      fmt::format("copy {} with pg_basebackup into the archive, wait until all its WAL is "
+                                  "archived, verify by the manifest",
+                                  member)};
     backup.run = take_backup;
     backup.revert = [](Action& action) -> StepResult {
       auto removed = remove_job(action, "backup", 1);
@@ -127,8 +143,9 @@ Flow backup_flow(Action&, const api::BackupSpec& spec) {
   };
   flow.record = record_and_release;
   flow.success = [](Action& a) {
-    return fmt::format("backup {} is complete: {} stored, WAL {} to {} archived, verified by its manifest", text_at(a.status.extra, {"backupID"}),
-                       text_at(a.status.extra, {"size"}), text_at(a.status.extra, {"beginLSN"}), text_at(a.status.extra, {"endLSN"}));
+    return fmt::format("backup {} is complete: {} stored, WAL {} to {} archived, verified by its manifest",
+                       text_at(a.status.extra, {"backupID"}), text_at(a.status.extra, {"size"}),
+                       text_at(a.status.extra, {"beginLSN"}), text_at(a.status.extra, {"endLSN"}));
   };
   return flow;
 }

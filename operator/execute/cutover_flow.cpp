@@ -17,8 +17,12 @@ namespace {
 
 constexpr auto kServiceAgrees = std::chrono::seconds(90);
 
-const plan::MemberView* from_of(Action& a, const plan::SceneView& scene) { return scene.member(text_at(a.status.operation.inputs, {"from"})); }
-const plan::MemberView* to_of(Action& a, const plan::SceneView& scene) { return scene.member(text_at(a.status.operation.inputs, {"to"})); }
+const plan::MemberView* from_of(Action& a, const plan::SceneView& scene) {
+  return scene.member(text_at(a.status.operation.inputs, {"from"}));
+}
+const plan::MemberView* to_of(Action& a, const plan::SceneView& scene) {
+  return scene.member(text_at(a.status.operation.inputs, {"to"}));
+}
 
 StepResult plan_cutover(Action& a, const api::FailoverSpec& spec) {
   Json& in = a.status.operation.inputs;
@@ -28,15 +32,21 @@ StepResult plan_cutover(Action& a, const api::FailoverSpec& spec) {
   const plan::MemberView* to = scene->member(spec.candidate);
   const plan::MemberView* from = scene->member(scene->primary);
   if (to == nullptr) {
-    return StepResult::failed(base::refused("NoMember", fmt::format("spec.candidate is {}, which topology {} does not have", spec.candidate, spec.topology),
-                                            "name one of its members"));
+    return StepResult::failed(base::refused(
+        "NoMember",
+        fmt::format("spec.candidate is {}, which topology {} does not have", spec.candidate, spec.topology),
+        "name one of its members"));
   }
   if (from == nullptr) {
-    return StepResult::blocked(base::refused("NoPrimary", "no member is selected by all of the topology's Services", "correct the selector or spec.services"));
+    return StepResult::blocked(base::refused("NoPrimary",
+                                             "no member is selected by all of the topology's Services",
+                                             "correct the selector or spec.services"));
   }
   if (from == to) {
-    return unless_done_before(a, *scene, *to,
-                              base::refused("AlreadyPrimary", fmt::format("{} is the primary already", to->name), "nothing is to be done"));
+    return unless_done_before(
+        a, *scene, *to,
+        base::refused("AlreadyPrimary", fmt::format("{} is the primary already", to->name),
+                      "nothing is to be done"));
   }
   in["services"] = Json::object();  // a plan made again knows nothing of Services that have left the topology
   for (const plan::ServiceView& s : scene->services) {
@@ -45,10 +55,12 @@ StepResult plan_cutover(Action& a, const api::FailoverSpec& spec) {
     in["services"][s.name] = {{"uid", s.uid}, {"old", s.selector}, {"new", *next}, {"port", s.port}};
   }
   if (to->pods.empty() || !plan::pod_ready(to->pods.front())) {
-    return StepResult::blocked(base::refused("CandidateNotRunning", fmt::format("candidate {} has no ready pod", to->name),
-                                             "a cutover goes to a member that a PostgresRestore has restored and started"));
+    return StepResult::blocked(
+        base::refused("CandidateNotRunning", fmt::format("candidate {} has no ready pod", to->name),
+                      "a cutover goes to a member that a PostgresRestore has restored and started"));
   }
-  if (auto gate = network_gate(a.world, "the operator", "pgrunbook-operator", a.world.own_labels, *to)) return *gate;
+  if (auto gate = network_gate(a.world, "the operator", "pgrunbook-operator", a.world.own_labels, *to))
+    return *gate;
   if (auto gate = clients_follow_gate(a.world, *scene, *from, *to)) return *gate;
   auto there = connect_role(a, *scene, *to);
   if (!there) return StepResult::of(there.error().in("connect to the candidate"));
@@ -58,13 +70,16 @@ StepResult plan_cutover(Action& a, const api::FailoverSpec& spec) {
   if (!here) return StepResult::of(here.error().in("connect to the primary"));
   auto who_from = identify(*here);
   if (!who_from) return StepResult::of(who_from.error());
-  if (at(*who_to, {"inRecovery"}) != Json(false) || text_at(*who_to, {"systemIdentifier"}) != text_at(*who_from, {"systemIdentifier"}) ||
+  if (at(*who_to, {"inRecovery"}) != Json(false) ||
+      text_at(*who_to, {"systemIdentifier"}) != text_at(*who_from, {"systemIdentifier"}) ||
       number_at(*who_to, {"timeline"}) <= number_at(*who_from, {"timeline"})) {
-    return StepResult::failed(base::refused("CandidateNotRestored",
-                                            fmt::format("candidate {} (system {}, timeline {}) was not recovered from the primary's archive (system {}, timeline {})",
-                                                        to->name, text_at(*who_to, {"systemIdentifier"}), number_at(*who_to, {"timeline"}),
-                                                        text_at(*who_from, {"systemIdentifier"}), number_at(*who_from, {"timeline"})),
-                                            "restore to it first with a PostgresRestore"));
+    return StepResult::failed(base::refused(
+        "CandidateNotRestored",
+        fmt::format("candidate {} (system {}, timeline {}) was not recovered from the primary's archive "
+                    "(system {}, timeline {})",
+                    to->name, text_at(*who_to, {"systemIdentifier"}), number_at(*who_to, {"timeline"}),
+                    text_at(*who_from, {"systemIdentifier"}), number_at(*who_from, {"timeline"})),
+        "restore to it first with a PostgresRestore"));
   }
   if (a.result("marker").is_null()) {
     auto marked = mark_and_switch(*here, "pgrunbook " + a.meta.name);
@@ -100,13 +115,16 @@ StepResult plan_cutover(Action& a, const api::FailoverSpec& spec) {
   }
   in["world"] = world_covered(*scene);
   Json at_stake = at(r.result, {"atStake"});
-  Json facts = {{"from", from->name},
-                {"to", to->name},
-                {"timeline", at(*who_to, {"timeline"})},
-                {"forkLSN", at(r.result, {"forkLSN"})},
-                {"applications", in["applications"]},
-                {"services", in["services"]},
-                {"oldPrimary", fmt::format("{} stays at 0 with its data untouched and fenced by standby.signal: they are the undo", from->name)}};
+  Json facts = {
+      {"from", from->name},
+      {"to", to->name},
+      {"timeline", at(*who_to, {"timeline"})},
+      {"forkLSN", at(r.result, {"forkLSN"})},
+      {"applications", in["applications"]},
+      {"services", in["services"]},
+      {"oldPrimary",
+       fmt::format("{} stays at 0 with its data untouched and fenced by standby.signal: they are the undo",
+                   from->name)}};
   a.status.plan = {{"digest", plan_digest(a.meta.uid, {{"from", from->name},
                                                        {"to", to->name},
                                                        {"timeline", in["candidateTimeline"]},
@@ -120,9 +138,11 @@ StepResult plan_cutover(Action& a, const api::FailoverSpec& spec) {
     changes.push_back(plan::git_change("Service/" + s.name, s.manager, "  selector: " + s.selector.dump(),
                                        "  selector: " + at(in, {"services", s.name, "new"}).dump()));
   }
-  changes.push_back(plan::git_change(fmt::format("{}/{}", from->workload.kind, from->workload.name), from->manager,
-                                     fmt::format("  replicas: {}", from->replicas), "  replicas: 0"));
-  changes.push_back(plan::git_change(fmt::format("{}/{}", to->workload.kind, to->workload.name), to->manager, "  replicas: 0", "  replicas: 1"));
+  changes.push_back(plan::git_change(fmt::format("{}/{}", from->workload.kind, from->workload.name),
+                                     from->manager, fmt::format("  replicas: {}", from->replicas),
+                                     "  replicas: 0"));
+  changes.push_back(plan::git_change(fmt::format("{}/{}", to->workload.kind, to->workload.name), to->manager,
+                                     "  replicas: 0", "  replicas: 1"));
   a.status.plan["gitChanges"] = changes;
   a.status.extra["from"] = from->name;
   a.status.extra["to"] = to->name;
@@ -142,12 +162,14 @@ JobCall fence_call(Action& a, const plan::MemberView* from) {
   return call;
 }
 
-// Its pod must be there before the stop: starting a Job takes seconds, and the applications are down meanwhile.
+// Its pod must be there before the stop: starting a Job takes seconds, and the applications are down
+// meanwhile.
 StepResult fence_waits(Action& a) {
   auto scene = scene_of(a);
   if (!scene) return StepResult::of(scene.error());
   const plan::MemberView* from = from_of(a, *scene);
-  if (from == nullptr) return StepResult::failed(base::refused("NoMember", "the old primary is no longer in the topology"));
+  if (from == nullptr)
+    return StepResult::failed(base::refused("NoMember", "the old primary is no longer in the topology"));
   auto running = job_running(a, "fence", 1);
   if (!running) return StepResult::of(running.error());
   if (*running) return StepResult::done();
@@ -158,13 +180,16 @@ StepResult fence(Action& a) {
   auto scene = scene_of(a);
   if (!scene) return StepResult::of(scene.error());
   const plan::MemberView* from = from_of(a, *scene);
-  if (from == nullptr) return StepResult::failed(base::refused("NoMember", "the old primary is no longer in the topology"));
+  if (from == nullptr)
+    return StepResult::failed(base::refused("NoMember", "the old primary is no longer in the topology"));
   StepResult r = run_job(a, *scene, fence_call(a, from));
   r.again = std::min(r.again, std::chrono::milliseconds(300));
   if (r.kind != StepResult::Kind::kDone) return r;
   std::string proof = text_at(a.result("stop-primary"), {"proof"}, "Unproven");
-  a.status.extra["fence"] = {{"proof", proof == "Terminated" ? "Terminated, ShutDown" : "ShutDown"}, {"state", at(r.result, {"state"})},
-                             {"checkpointLSN", at(r.result, {"checkpointLSN"})}, {"timeline", at(r.result, {"timeline"})}};
+  a.status.extra["fence"] = {{"proof", proof == "Terminated" ? "Terminated, ShutDown" : "ShutDown"},
+                             {"state", at(r.result, {"state"})},
+                             {"checkpointLSN", at(r.result, {"checkpointLSN"})},
+                             {"timeline", at(r.result, {"timeline"})}};
   Json loss = at(r.result, {"atStake"}).is_object() ? at(r.result, {"atStake"}) : Json::object();
   // Never a number that was not counted.
   loss["exact"] = at(loss, {"transactions"}).is_number_integer();
@@ -176,7 +201,8 @@ StepResult unfence(Action& a) {
   auto scene = scene_of(a);
   if (!scene) return StepResult::of(scene.error());
   const plan::MemberView* from = from_of(a, *scene);
-  if (from == nullptr) return StepResult::failed(base::refused("NoMember", "the old primary is no longer in the topology"));
+  if (from == nullptr)
+    return StepResult::failed(base::refused("NoMember", "the old primary is no longer in the topology"));
   // A fence Job that still waits is ended; a finished one is reversed on the volume.
   auto claim = claim_left_by(a, "fence", 1);
   if (!claim) return StepResult::of(claim.error());
@@ -206,8 +232,8 @@ StepResult unfence(Action& a) {
   return run_job(a, *scene, call);
 }
 
-// Every Service from one selector to the other, each by a JSON patch that tests the selector it replaces: a merge patch
-// would leave the union of both.
+// Every Service from one selector to the other, each by a JSON patch that tests the selector it replaces: a
+// merge patch would leave the union of both.
 StepResult switch_services(Action& a, const char* was, const char* becomes) {
   for (const auto& [name, service] : a.input("services").items()) {
     auto live = a.world.api.get(kube::kinds::kService, a.world.ns, name, World::soon());
@@ -215,18 +241,23 @@ StepResult switch_services(Action& a, const char* was, const char* becomes) {
     const Json& now = at(*live, {"spec", "selector"});
     if (now == at(service, {becomes})) continue;
     if (now != at(service, {was})) {
-      return StepResult::failed(base::refused("ServiceChanged", fmt::format("the selector of Service {} is {}, neither the old nor the new one", name, now.dump()),
-                                              "somebody else changes it; find out who, then start again"));
+      return StepResult::failed(base::refused(
+          "ServiceChanged",
+          fmt::format("the selector of Service {} is {}, neither the old nor the new one", name, now.dump()),
+          "somebody else changes it; find out who, then start again"));
     }
-    Json patch = Json::array({{{"op", "test"}, {"path", "/spec/selector"}, {"value", at(service, {was})}},
-                              {{"op", "replace"}, {"path", "/spec/selector"}, {"value", at(service, {becomes})}}});
-    auto patched = a.world.api.patch(kube::kinds::kService, a.world.ns, name, kube::PatchType::kJson, patch, "", World::soon());
+    Json patch =
+        Json::array({{{"op", "test"}, {"path", "/spec/selector"}, {"value", at(service, {was})}},
+                     {{"op", "replace"}, {"path", "/spec/selector"}, {"value", at(service, {becomes})}}});
+    auto patched = a.world.api.patch(kube::kinds::kService, a.world.ns, name, kube::PatchType::kJson, patch,
+                                     "", World::soon());
     if (!patched) return StepResult::of(patched.error());
   }
   for (const auto& [name, service] : a.input("services").items()) {
     auto live = a.world.api.get(kube::kinds::kService, a.world.ns, name, World::soon());
     if (!live) return StepResult::of(live.error());
-    if (at(*live, {"spec", "selector"}) != at(service, {becomes})) return StepResult::waiting("the selector is not what was written");
+    if (at(*live, {"spec", "selector"}) != at(service, {becomes}))
+      return StepResult::waiting("the selector is not what was written");
   }
   return StepResult::done();
 }
@@ -235,7 +266,8 @@ StepResult service_agrees(Action& a) {
   auto scene = scene_of(a);
   if (!scene) return StepResult::of(scene.error());
   const plan::MemberView* to = to_of(a, *scene);
-  if (to == nullptr) return StepResult::failed(base::refused("NoMember", "the candidate is no longer in the topology"));
+  if (to == nullptr)
+    return StepResult::failed(base::refused("NoMember", "the candidate is no longer in the topology"));
   bool late = false;
   if (const Json& log = a.status.operation.log; !log.empty()) {
     auto began = base::parse_time(text_at(log.back(), {"startTime"}), "startTime");
@@ -243,8 +275,9 @@ StepResult service_agrees(Action& a) {
   }
   auto not_yet = [&](const std::string& what) {
     if (!late) return StepResult::waiting(what, std::chrono::milliseconds(200));
-    return StepResult::failed(base::refused("ServiceDoesNotFollow", fmt::format("{}, {} s after the switch", what, kServiceAgrees.count()),
-                                            "look at the candidate's readiness and at the NetworkPolicies of the operator"));
+    return StepResult::failed(base::refused(
+        "ServiceDoesNotFollow", fmt::format("{}, {} s after the switch", what, kServiceAgrees.count()),
+        "look at the candidate's readiness and at the NetworkPolicies of the operator"));
   };
   Json seen = Json::object();
   for (const auto& [name, service] : a.input("services").items()) {
@@ -265,32 +298,37 @@ StepResult service_agrees(Action& a) {
       if (plan::pod_ready(pod)) wanted.push_back(text_at(pod, {"status", "podIP"}));
     }
     if (wanted.empty() || ready != wanted) {
-      return not_yet(fmt::format("Service {} has the endpoints {}, not those of {}", name, fmt::join(ready, ", "), to->name));
+      return not_yet(fmt::format("Service {} has the endpoints {}, not those of {}", name,
+                                 fmt::join(ready, ", "), to->name));
     }
     auto target = role_login(a.world, *scene, *to);
     if (!target) return StepResult::of(target.error());
     target->host = fmt::format("{}.{}.svc", name, a.world.ns);
     target->port = static_cast<int>(number_at(service, {"port"}, 5432));
     auto session = a.world.connect(*target, Deadline::after(std::chrono::seconds(4)));
-    if (!session) return not_yet(fmt::format("a query through Service {} fails: {}", name, session.error().message));
+    if (!session)
+      return not_yet(fmt::format("a query through Service {} fails: {}", name, session.error().message));
     auto who = identify(*session);
     if (!who) return not_yet(fmt::format("a query through Service {} fails: {}", name, who.error().message));
     if (text_at(*who, {"systemIdentifier"}) != text_at(a.status.operation.inputs, {"systemIdentifier"}) ||
-        number_at(*who, {"timeline"}) != number_at(a.status.operation.inputs, {"candidateTimeline"}) || at(*who, {"inRecovery"}) != Json(false)) {
-      return not_yet(fmt::format("Service {} still answers from system {} timeline {}", name, text_at(*who, {"systemIdentifier"}), number_at(*who, {"timeline"})));
+        number_at(*who, {"timeline"}) != number_at(a.status.operation.inputs, {"candidateTimeline"}) ||
+        at(*who, {"inRecovery"}) != Json(false)) {
+      return not_yet(fmt::format("Service {} still answers from system {} timeline {}", name,
+                                 text_at(*who, {"systemIdentifier"}), number_at(*who, {"timeline"})));
     }
     seen[name] = *who;
   }
   return StepResult::done({{"through", seen}});
 }
 
-// The first application pod's own connection, seen on the new primary: the operator's query has policies of its own and
-// proves nothing for the application.
+// The first application pod's own connection, seen on the new primary: the operator's query has policies of
+// its own and proves nothing for the application.
 StepResult first_connection(Action& a) {
   auto scene = scene_of(a);
   if (!scene) return StepResult::of(scene.error());
   const plan::MemberView* to = to_of(a, *scene);
-  if (to == nullptr) return StepResult::failed(base::refused("NoMember", "the candidate is no longer in the topology"));
+  if (to == nullptr)
+    return StepResult::failed(base::refused("NoMember", "the candidate is no longer in the topology"));
   std::vector<std::string> addresses;
   bool wanted = false;
   for (const plan::ApplicationView& app : scene->applications) {
@@ -302,14 +340,17 @@ StepResult first_connection(Action& a) {
   if (!wanted) return StepResult::done({{"note", "the applications were at 0 before, so none was started"}});
   auto session = connect_role(a, *scene, *to);
   if (!session) return StepResult::of(session.error());
-  auto rows = session->query("select host(client_addr), usename from pg_stat_activity where backend_type = 'client backend' and client_addr is not null",
-                             {}, Deadline::after(std::chrono::seconds(5)));
+  auto rows = session->query(
+      "select host(client_addr), usename from pg_stat_activity where backend_type = 'client backend' and "
+      "client_addr is not null",
+      {}, Deadline::after(std::chrono::seconds(5)));
   if (!rows) return StepResult::of(rows.error());
   for (const sql::Row& r : *rows) {
     if (std::find(addresses.begin(), addresses.end(), r[0].value_or("")) == addresses.end()) continue;
     auto stopped = base::parse_time(text_at(a.result("applications-stopped-at"), {"time"}), "time");
     if (stopped) {
-      a.status.extra["writeDowntimeSeconds"] = std::chrono::duration_cast<std::chrono::seconds>(base::now() - *stopped).count();
+      a.status.extra["writeDowntimeSeconds"] =
+          std::chrono::duration_cast<std::chrono::seconds>(base::now() - *stopped).count();
     }
     return StepResult::done({{"address", r[0].value_or("")}, {"role", r[1].value_or("")}});
   }
@@ -319,11 +360,14 @@ StepResult first_connection(Action& a) {
     late = began && base::now() - *began > std::chrono::seconds(60);
   }
   if (late) {
-    return StepResult::blocked(base::refused("ApplicationDoesNotConnect",
-                                             fmt::format("no pod of the applications has a connection to {} after 60 s", to->name),
-                                             "look at the applications' logs and at their NetworkPolicies; the database is served, and it goes on by itself"));
+    return StepResult::blocked(
+        base::refused("ApplicationDoesNotConnect",
+                      fmt::format("no pod of the applications has a connection to {} after 60 s", to->name),
+                      "look at the applications' logs and at their NetworkPolicies; the database is served, "
+                      "and it goes on by itself"));
   }
-  return StepResult::waiting("waiting for the first connection of an application", std::chrono::milliseconds(300));
+  return StepResult::waiting("waiting for the first connection of an application",
+                             std::chrono::milliseconds(300));
 }
 
 }  // namespace
@@ -332,7 +376,8 @@ Flow cutover_flow(Action& action, const api::FailoverSpec& spec) {
   Flow flow;
   flow.cancel = spec.cancel || action.meta.deleting;
   flow.approved_plan = spec.approved_plan;
-  flow.approval_required = spec.approval.value_or("Required") == "Required" || !plan::managed_by(action.object).empty();
+  flow.approval_required =
+      spec.approval.value_or("Required") == "Required" || !plan::managed_by(action.object).empty();
   flow.plan = [spec](Action& a) { return plan_cutover(a, spec); };
   flow.still_true = [](Action& a) {
     auto scene = scene_of(a);
@@ -350,20 +395,27 @@ Flow cutover_flow(Action& action, const api::FailoverSpec& spec) {
     std::vector<Step> steps;
     steps.push_back(hold_step(fmt::format("the volumes of {} and {}", from, to)));
     Step prepare;
-    prepare.planned = {"fence-ready", api::StepKind::kConvergent, fmt::format("start the fence Job on the volume of {}; it waits for the clean stop", from)};
+    prepare.planned = {
+        "fence-ready", api::StepKind::kConvergent,
+        fmt::format("start the fence Job on the volume of {}; it waits for the clean stop", from)};
     prepare.run = fence_waits;
     prepare.revert = unfence;
     steps.push_back(prepare);
     Step apps;
-    apps.planned = {"stop-applications", api::StepKind::kConvergent, "scale the applications to 0 and wait until their pods are gone"};
+    apps.planned = {"stop-applications", api::StepKind::kConvergent,
+                    "scale the applications to 0 and wait until their pods are gone"};
     apps.run = [](Action& x) {
-      if (x.result("applications-stopped-at").is_null()) x.status.operation.results["applications-stopped-at"] = {{"time", base::format_time_micro(base::now())}};
+      if (x.result("applications-stopped-at").is_null())
+        x.status.operation.results["applications-stopped-at"] = {
+            {"time", base::format_time_micro(base::now())}};
       return stop_applications(x);
     };
     apps.revert = start_applications;
     steps.push_back(apps);
     Step stop;
-    stop.planned = {"stop-primary", api::StepKind::kConvergent, fmt::format("stop {} cleanly: checkpoint, archive its WAL, end sessions, scale to 0", from)};
+    stop.planned = {
+        "stop-primary", api::StepKind::kConvergent,
+        fmt::format("stop {} cleanly: checkpoint, archive its WAL, end sessions, scale to 0", from)};
     stop.run = [from](Action& x) { return stop_member(x, "stop-primary", from, Login::kRole); };
     // The fence Job first: it would take the clean stop that it waits for as its sign.
     stop.revert = [from, replicas](Action& x) {
@@ -373,17 +425,22 @@ Flow cutover_flow(Action& action, const api::FailoverSpec& spec) {
     steps.push_back(stop);
     Step fenced;
     fenced.planned = {"fence", api::StepKind::kIrreversible,
-                      fmt::format("prove by pg_control that {} is shut down, and make its volume read-only for whoever starts it (standby.signal)", from)};
+                      fmt::format("prove by pg_control that {} is shut down, and make its volume read-only "
+                                  "for whoever starts it (standby.signal)",
+                                  from)};
     fenced.run = fence;
     fenced.revert = unfence;
     steps.push_back(fenced);
     Step turn;
-    turn.planned = {"switch", api::StepKind::kIrreversible, fmt::format("switch the selector of {} from {} to {}", services, from, to)};
+    turn.planned = {"switch", api::StepKind::kIrreversible,
+                    fmt::format("switch the selector of {} from {} to {}", services, from, to)};
     turn.run = [](Action& x) { return switch_services(x, "old", "new"); };
     turn.revert = [](Action& x) { return switch_services(x, "new", "old"); };
     steps.push_back(turn);
     Step agrees;
-    agrees.planned = {"service-agrees", api::StepKind::kConvergent, fmt::format("see that the endpoints and a query through {} answer from {}", services, to)};
+    agrees.planned = {
+        "service-agrees", api::StepKind::kConvergent,
+        fmt::format("see that the endpoints and a query through {} answer from {}", services, to)};
     agrees.run = service_agrees;
     steps.push_back(agrees);
     Step back;
@@ -393,7 +450,8 @@ Flow cutover_flow(Action& action, const api::FailoverSpec& spec) {
     back.no_return = true;
     steps.push_back(back);
     Step first;
-    first.planned = {"first-connection", api::StepKind::kConvergent, fmt::format("see the first application pod's own connection on {}", to)};
+    first.planned = {"first-connection", api::StepKind::kConvergent,
+                     fmt::format("see the first application pod's own connection on {}", to)};
     first.run = first_connection;
     steps.push_back(first);
     return steps;
@@ -401,8 +459,11 @@ Flow cutover_flow(Action& action, const api::FailoverSpec& spec) {
   flow.record = record_and_release;
   flow.success = [](Action& a) {
     const Json& left = at(a.status.extra, {"dataLoss", "transactions"});
-    return fmt::format("{} is the primary; {} is stopped and fenced with its data as the undo; {} transactions written to it after the fork stay there",
-                       text_at(a.status.extra, {"to"}), text_at(a.status.extra, {"from"}), left.is_number_integer() ? left.dump() : "an unknown number of");
+    return fmt::format(
+        "{} is the primary; {} is stopped and fenced with its data as the undo; {} transactions written to "
+        "it after the fork stay there",
+        text_at(a.status.extra, {"to"}), text_at(a.status.extra, {"from"}),
+        left.is_number_integer() ? left.dump() : "an unknown number of");
   };
   return flow;
 }

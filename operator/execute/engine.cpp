@@ -51,7 +51,8 @@ void finish(Action& a, Phase phase, std::string reason, std::string message, std
 }
 
 void log_start(Action& a, const std::string& step, const std::string& text) {
-  a.status.operation.log.push_back({{"step", step}, {"text", text}, {"startTime", base::format_time_micro(base::now())}});
+  a.status.operation.log.push_back(
+      {{"step", step}, {"text", text}, {"startTime", base::format_time_micro(base::now())}});
 }
 
 void log_end(Action& a, const std::string& outcome) {
@@ -103,9 +104,11 @@ Result<bool> roll_back(Action& a, const std::vector<Step>& steps, milliseconds* 
       StepResult r = steps[i].revert(a);
       if (r.kind != StepResult::Kind::kDone) {
         bool stuck = r.kind != StepResult::Kind::kWaiting;
-        say(a, stuck ? Phase::kBlocked : Phase::kRollingBack, stuck ? r.error.reason_or_code() : text_at(op.failure, {"reason"}),
+        say(a, stuck ? Phase::kBlocked : Phase::kRollingBack,
+            stuck ? r.error.reason_or_code() : text_at(op.failure, {"reason"}),
             stuck ? fmt::format("putting back step {} needs help: {}", op.step, r.error.text())
-                  : fmt::format("putting everything back, because {} (now: {})", failure_text(op.failure), r.message));
+                  : fmt::format("putting everything back, because {} (now: {})", failure_text(op.failure),
+                                r.message));
         *again = r.again;
         return false;
       }
@@ -121,17 +124,19 @@ Result<bool> roll_back(Action& a, const std::vector<Step>& steps, milliseconds* 
 
 void ask_approval(Action& a) {
   say(a, Phase::kAwaitingApproval, "AwaitingApproval",
-      fmt::format("the plan is ready and waits for approval. HINT: read status.plan, then: kubectl patch {} {} -n {} --type=merge -p "
+      fmt::format("the plan is ready and waits for approval. HINT: read status.plan, then: kubectl patch {} "
+                  "{} -n {} --type=merge -p "
                   "'{{\"spec\":{{\"approvedPlan\":\"{}\"}}}}'",
                   a.resource.plural, a.meta.name, a.meta.namespace_name, text_at(a.status.plan, {"digest"})));
 }
 
-// Whether nothing may be done yet because nobody has approved the plan. By what is written of the approval, not by the
-// phase alone: whoever does not understand the object marks it Blocked, and that is no approval.
+// Whether nothing may be done yet because nobody has approved the plan. By what is written of the approval,
+// not by the phase alone: whoever does not understand the object marks it Blocked, and that is no approval.
 bool unapproved(const Action& a, const Flow& flow) {
   const api::Operation& op = a.status.operation;
   if (!op.step.empty() || op.state == kApproved) return false;
-  return a.status.phase == Phase::kAwaitingApproval || flow.approval_required || plan::managed(base::at(a.status.plan, {"gitChanges"}));
+  return a.status.phase == Phase::kAwaitingApproval || flow.approval_required ||
+         plan::managed(base::at(a.status.plan, {"gitChanges"}));
 }
 
 Result<Again> plan(Action& a, const Flow& flow, const Json& before) {
@@ -148,18 +153,22 @@ Result<Again> plan(Action& a, const Flow& flow, const Json& before) {
       return Again{r.again};
     case StepResult::Kind::kBlocked:
       say(a, Phase::kBlocked, r.error.reason_or_code(), r.error.text());
-      if (base::text_at(before, {"phase"}) != "Blocked") a.world.event(a.object, "Warning", r.error.reason_or_code(), r.error.text());
+      if (base::text_at(before, {"phase"}) != "Blocked")
+        a.world.event(a.object, "Warning", r.error.reason_or_code(), r.error.text());
       PGR_TRY(save_if_changed(a, before));
       return Again{r.again};
     case StepResult::Kind::kFailed: {
-      // A result can say that this very action was done before: then the second object ends as the first one did.
+      // A result can say that this very action was done before: then the second object ends as the first one
+      // did.
       bool done_before = r.error.reason == "AlreadyDone";
-      finish(a, done_before ? Phase::kCompleted : Phase::kFailed, r.error.reason_or_code(), r.error.text(), "nothing was touched");
+      finish(a, done_before ? Phase::kCompleted : Phase::kFailed, r.error.reason_or_code(), r.error.text(),
+             "nothing was touched");
       a.world.event(a.object, done_before ? "Normal" : "Warning", r.error.reason_or_code(), r.error.text());
       PGR_TRY(a.save(a));
       return Again{};
     }
-    case StepResult::Kind::kDone: break;
+    case StepResult::Kind::kDone:
+      break;
   }
   a.status.plan["steps"] = [&] {
     std::vector<api::PlannedStep> planned;
@@ -167,7 +176,8 @@ Result<Again> plan(Action& a, const Flow& flow, const Json& before) {
     return api::to_json(planned);
   }();
   if (flow.plan_only) {
-    finish(a, Phase::kCompleted, "Planned", "planned only, as spec.mode Plan asks; status.plan says what Execute would do",
+    finish(a, Phase::kCompleted, "Planned",
+           "planned only, as spec.mode Plan asks; status.plan says what Execute would do",
            "nothing was touched");
     PGR_TRY(a.save(a));
     return Again{};
@@ -184,7 +194,8 @@ Result<Again> plan(Action& a, const Flow& flow, const Json& before) {
 
 Result<Again> await_approval(Action& a, const Flow& flow, const Json& before) {
   if (flow.cancel) {
-    finish(a, Phase::kCancelled, "Cancelled", "cancelled while it waited for approval", "nothing was touched");
+    finish(a, Phase::kCancelled, "Cancelled", "cancelled while it waited for approval",
+           "nothing was touched");
     PGR_TRY(a.save(a));
     return Again{};
   }
@@ -196,7 +207,8 @@ Result<Again> await_approval(Action& a, const Flow& flow, const Json& before) {
   }
   if (flow.approved_plan != digest) {
     say(a, Phase::kAwaitingApproval, "OtherPlanApproved",
-        fmt::format("spec.approvedPlan is {}, but the plan's digest is {}. HINT: read status.plan again and approve that digest",
+        fmt::format("spec.approvedPlan is {}, but the plan's digest is {}. HINT: read status.plan again and "
+                    "approve that digest",
                     flow.approved_plan, digest));
     PGR_TRY(save_if_changed(a, before));
     return Again{kApprovalPoll};
@@ -204,7 +216,8 @@ Result<Again> await_approval(Action& a, const Flow& flow, const Json& before) {
   if (flow.still_true && !flow.still_true(a)) {
     a.status.operation.attempt++;
     a.status.plan = Json();
-    say(a, Phase::kPlanning, "WorldChanged", "what the plan stood on has changed since; planning again, and the approval is void");
+    say(a, Phase::kPlanning, "WorldChanged",
+        "what the plan stood on has changed since; planning again, and the approval is void");
     PGR_TRY(a.save(a));
     return Again{kAtOnce};
   }
@@ -226,7 +239,9 @@ Result<Again> advance(Action& a, const Flow& flow) {
   api::Operation& op = a.status.operation;
   if (op.format != 1) {
     say(a, Phase::kBlocked, "NewerOperation",
-        fmt::format("a newer operator began this (operation format {}); this one knows format 1. HINT: upgrade the operator", op.format));
+        fmt::format("a newer operator began this (operation format {}); this one knows format 1. HINT: "
+                    "upgrade the operator",
+                    op.format));
     PGR_TRY(save_if_changed(a, before));
     return Again{std::chrono::minutes(1)};
   }
@@ -263,15 +278,19 @@ Result<Again> advance(Action& a, const Flow& flow) {
       const Json saved = api::to_json(a.status);
       StepResult r = steps[i].run(a);
       if (r.kind == StepResult::Kind::kWaiting) {
-        say(a, Phase::kRunning, "", r.message.empty() ? steps[i].planned.text : fmt::format("{} ({})", steps[i].planned.text, r.message));
+        say(a, Phase::kRunning, "",
+            r.message.empty() ? steps[i].planned.text
+                              : fmt::format("{} ({})", steps[i].planned.text, r.message));
         a.status.progress_detail = r.progress_detail;
         PGR_TRY(save_if_changed(a, saved));
         return Again{r.again};
       }
-      if (r.kind == StepResult::Kind::kBlocked || (r.kind == StepResult::Kind::kFailed && op.past_no_return)) {
+      if (r.kind == StepResult::Kind::kBlocked ||
+          (r.kind == StepResult::Kind::kFailed && op.past_no_return)) {
         // Past the point of no return a failure never turns back: the step is tried again for ever.
         bool news = a.status.phase != Phase::kBlocked;
-        say(a, Phase::kBlocked, r.error.reason_or_code(), fmt::format("step {} needs help: {}", op.step, r.error.text()));
+        say(a, Phase::kBlocked, r.error.reason_or_code(),
+            fmt::format("step {} needs help: {}", op.step, r.error.text()));
         if (news) a.world.event(a.object, "Warning", r.error.reason_or_code(), a.status.message);
         PGR_TRY(save_if_changed(a, saved));
         return Again{std::max(r.again, milliseconds(2000))};
@@ -305,19 +324,25 @@ Result<Again> advance(Action& a, const Flow& flow) {
       PGR_TRY(save_if_changed(a, before));
       return Again{r.again};
     }
-    // The work itself is done (or put back) and proven; a transcript that cannot be written must not hide that.
-    if (r.kind != StepResult::Kind::kDone) note = fmt::format(" (the transcript is not in the archive: {})", r.error.text());
+    // The work itself is done (or put back) and proven; a transcript that cannot be written must not hide
+    // that.
+    if (r.kind != StepResult::Kind::kDone)
+      note = fmt::format(" (the transcript is not in the archive: {})", r.error.text());
   }
   if (op.rolling_back) {
     bool cancelled = text_at(op.failure, {"reason"}) == "Cancelled";
     finish(a, cancelled ? Phase::kCancelled : Phase::kFailed, text_at(op.failure, {"reason"}),
-           (cancelled ? "cancelled; everything is as it was before" : failure_text(op.failure) + ". Everything is as it was before") + note,
+           (cancelled ? "cancelled; everything is as it was before"
+                      : failure_text(op.failure) + ". Everything is as it was before") +
+               note,
            "everything is as it was before the action");
   } else {
-    finish(a, Phase::kCompleted, "Completed", (flow.success ? flow.success(a) : "done") + note, "the action is complete");
+    finish(a, Phase::kCompleted, "Completed", (flow.success ? flow.success(a) : "done") + note,
+           "the action is complete");
   }
   PGR_TRY(a.save(a));
-  a.world.event(a.object, a.status.phase == Phase::kCompleted ? "Normal" : "Warning", a.status.reason, a.status.message);
+  a.world.event(a.object, a.status.phase == Phase::kCompleted ? "Normal" : "Warning", a.status.reason,
+                a.status.message);
   return Again{};
 }
 

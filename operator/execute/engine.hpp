@@ -1,17 +1,15 @@
-// Takes an action from Pending to a terminal phase: plan, approval, steps, roll-back, record. One call makes as much
-// progress as it can without waiting and says when to look again. Everything it knows between calls is in the status, so
-// killing the operator anywhere and calling advance() again is the resume.
+// Takes an action from Pending to a terminal phase: plan, approval, steps, roll-back, record. One call makes
+// as much progress as it can without waiting and says when to look again. Everything it knows between calls
+// is in the status, so killing the operator anywhere and calling advance() again is the resume.
 //
-// Order of every step: the status names it (intent), it acts, the world confirms. A reply that was lost is settled by
-// looking: every Step::run begins with a look.
+// Order of every step: the status names it (intent), it acts, the world confirms. A reply that was lost is
+// settled by looking: every Step::run begins with a look.
 #pragma once
 
 #include <chrono>
 #include <optional>
 
 #include "execute/world.hpp"
-
-
 
 namespace pgrunbook::execute {
 

@@ -15,23 +15,28 @@ using base::text_at;
 std::optional<StepResult> already(Action& a, const Json& plan_result) {
   bool done = at(plan_result, {"alreadyDone"}) == Json(true);
   if (!done && at(plan_result, {"alreadyTried"}) != Json(true)) return std::nullopt;
-  std::string when = text_at(plan_result, {"ledger", "outcome", "time"}, text_at(plan_result, {"ledger", "plannedAt"}));
-  Error e = base::refused(done ? "AlreadyDone" : "AlreadyTried",
-                          fmt::format("{} {} with this spec has {} in this repository before{}; nothing was started", a.kind, a.meta.name,
-                                      done ? "been done" : "been tried", when.empty() ? "" : " (" + when + ")"),
-                          "an action happens once; to do it again, give the object another name");
+  std::string when =
+      text_at(plan_result, {"ledger", "outcome", "time"}, text_at(plan_result, {"ledger", "plannedAt"}));
+  Error e = base::refused(
+      done ? "AlreadyDone" : "AlreadyTried",
+      fmt::format("{} {} with this spec has {} in this repository before{}; nothing was started", a.kind,
+                  a.meta.name, done ? "been done" : "been tried", when.empty() ? "" : " (" + when + ")"),
+      "an action happens once; to do it again, give the object another name");
   StepResult r = StepResult::failed(e);
   // What the first one did, on the second one's status as well.
-  if (const Json& summary = at(plan_result, {"ledger", "outcome", "summary"}); done && summary.is_object()) a.status.extra.update(summary);
+  if (const Json& summary = at(plan_result, {"ledger", "outcome", "summary"}); done && summary.is_object())
+    a.status.extra.update(summary);
   return r;
 }
 
-StepResult unless_done_before(Action& a, const plan::SceneView& scene, const plan::MemberView& member, const Error& refusal) {
+StepResult unless_done_before(Action& a, const plan::SceneView& scene, const plan::MemberView& member,
+                              const Error& refusal) {
   JobCall call;
   call.step = "ledger";
   call.job = api::jobs::kPlan;
   call.member = &member;
-  // A timeline nobody has: the ledger is looked at first, and where it knows nothing the plan is refused, so that nothing is entered.
+  // A timeline nobody has: the ledger is looked at first, and where it knows nothing the plan is refused, so
+  // that nothing is entered.
   call.fill = [](api::Order& o) { o.plan.timeline = std::numeric_limits<int>::max(); };
   StepResult r = run_job(a, scene, call);
   if (r.kind == StepResult::Kind::kFailed) return StepResult::failed(refusal);
@@ -43,10 +48,15 @@ StepResult unless_done_before(Action& a, const plan::SceneView& scene, const pla
 Json world_covered(const plan::SceneView& scene) {
   Json out = {{"topologyUID", scene.topology_uid}, {"primary", scene.primary}};
   for (const plan::MemberView& m : scene.members) {
-    out["members"][m.name] = {{"workloadUID", m.workload_uid}, {"claimUID", m.data_claim_uid}, {"replicas", m.replicas}, {"image", m.image}};
+    out["members"][m.name] = {{"workloadUID", m.workload_uid},
+                              {"claimUID", m.data_claim_uid},
+                              {"replicas", m.replicas},
+                              {"image", m.image}};
   }
-  for (const plan::ServiceView& s : scene.services) out["services"][s.name] = {{"uid", s.uid}, {"selector", s.selector}};
-  for (const plan::ApplicationView& app : scene.applications) out["applications"][app.workload.name] = {{"uid", app.uid}};
+  for (const plan::ServiceView& s : scene.services)
+    out["services"][s.name] = {{"uid", s.uid}, {"selector", s.selector}};
+  for (const plan::ApplicationView& app : scene.applications)
+    out["applications"][app.workload.name] = {{"uid", app.uid}};
   return out;
 }
 
@@ -71,7 +81,9 @@ StepResult record_and_release(Action& a) {
   return r;
 }
 
-Result<plan::SceneView> scene_of(Action& a) { return observe_scene(a.world, text_at(a.status.operation.inputs, {"topology"})); }
+Result<plan::SceneView> scene_of(Action& a) {
+  return observe_scene(a.world, text_at(a.status.operation.inputs, {"topology"}));
+}
 
 Result<sql::Connection> connect_role(Action& a, const plan::SceneView& scene, const plan::MemberView& m) {
   PGR_ASSIGN(sql::Target target, role_login(a.world, scene, m));

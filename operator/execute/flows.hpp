@@ -8,15 +8,17 @@ namespace pgrunbook::execute {
 [[nodiscard]] Flow backup_flow(Action& a, const api::BackupSpec& spec);
 [[nodiscard]] Flow restore_flow(Action& a, const api::RestoreSpec& spec);
 [[nodiscard]] Flow cutover_flow(Action& a, const api::FailoverSpec& spec);
-// Continuous archiving on the primary (archive.wal.setup: ConfigureAndRestart): role, settings, proof segment.
+// Continuous archiving on the primary (archive.wal.setup: ConfigureAndRestart): role, settings, proof
+// segment.
 [[nodiscard]] Flow setup_flow(Action& a, const api::TopologySpec& spec);
 
 // Shared by the flows.
 // The ledger's word in a Plan Job's result: Failed with reason AlreadyDone or AlreadyTried, or nullopt.
 [[nodiscard]] std::optional<StepResult> already(Action& a, const Json& plan_result);
-// Failed with that refusal, unless the ledger says that this action was done before: an object created again after a
-// cutover meets a world in which its own success forbids it.
-[[nodiscard]] StepResult unless_done_before(Action& a, const plan::SceneView& scene, const plan::MemberView& member, const Error& refusal);
+// Failed with that refusal, unless the ledger says that this action was done before: an object created again
+// after a cutover meets a world in which its own success forbids it.
+[[nodiscard]] StepResult unless_done_before(Action& a, const plan::SceneView& scene,
+                                            const plan::MemberView& member, const Error& refusal);
 // The identity of what a plan stands on: uids of workloads, claims and Services, selectors, replicas.
 [[nodiscard]] Json world_covered(const plan::SceneView& scene);
 // Holds / releases the volumes as a step.
@@ -26,6 +28,7 @@ namespace pgrunbook::execute {
 // Scene by the name kept in inputs.topology; StepResult::of its error otherwise.
 [[nodiscard]] Result<plan::SceneView> scene_of(Action& a);
 // Opens a connection as the role pgrunbook to a member's running pod.
-[[nodiscard]] Result<sql::Connection> connect_role(Action& a, const plan::SceneView& scene, const plan::MemberView& m);
+[[nodiscard]] Result<sql::Connection> connect_role(Action& a, const plan::SceneView& scene,
+                                                   const plan::MemberView& m);
 
 }  // namespace pgrunbook::execute

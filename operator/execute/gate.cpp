@@ -26,9 +26,12 @@ struct Missing {
   std::string who, denied, yaml;
 };
 
-Missing missing(const std::string& who, const std::string& policy_name, const plan::Verdict& v, const Json& client,
-                const plan::MemberView& server) {
-  return {who, !v.egress && !v.ingress ? "egress and ingress" : v.egress ? "ingress" : "egress",
+Missing missing(const std::string& who, const std::string& policy_name, const plan::Verdict& v,
+                const Json& client, const plan::MemberView& server) {
+  return {who,
+          !v.egress && !v.ingress ? "egress and ingress"
+          : v.egress              ? "ingress"
+                                  : "egress",
           plan::missing_policy_yaml(v, policy_name, client, server.labels, server.port)};
 }
 
@@ -38,9 +41,10 @@ StepResult blocked(const std::vector<Missing>& all, const plan::MemberView& serv
     who += fmt::format("{}{} ({} is denied)", who.empty() ? "" : ", nor ", m.who, m.denied);
     yaml += (yaml.empty() ? "" : "---\n") + m.yaml;
   }
-  return StepResult::blocked(base::refused("NetworkPolicyMissing",
-                                           fmt::format("no NetworkPolicy lets {} reach member {} on port {}", who, server.name, server.port),
-                                           "add this with kubectl apply, and it goes on by itself:\n" + yaml));
+  return StepResult::blocked(base::refused(
+      "NetworkPolicyMissing",
+      fmt::format("no NetworkPolicy lets {} reach member {} on port {}", who, server.name, server.port),
+      "add this with kubectl apply, and it goes on by itself:\n" + yaml));
 }
 
 // "role: client" -> "role-client": part of a policy's name.
@@ -56,20 +60,24 @@ std::string name_of(const Json& labels) {
 }
 
 bool contains(const Json& labels, const Json& some) {
-  return std::all_of(some.items().begin(), some.items().end(), [&](const auto& item) { return at(labels, {item.key()}) == item.value(); });
+  return std::all_of(some.items().begin(), some.items().end(),
+                     [&](const auto& item) { return at(labels, {item.key()}) == item.value(); });
 }
 
 // Whether the action that a Lease names is over: none of our kinds has an unfinished object with that uid.
 Result<bool> holder_is_over(World& world, const std::string& uid) {
-  for (const kube::Resource* kind : {&kube::kinds::kBackup, &kube::kinds::kRestore, &kube::kinds::kFailover}) {
+  for (const kube::Resource* kind :
+       {&kube::kinds::kBackup, &kube::kinds::kRestore, &kube::kinds::kFailover}) {
     PGR_ASSIGN(Json list, world.api.list(*kind, world.ns, {}, World::soon()));
     for (const Json& object : at(list, {"items"})) {
-      if (text_at(object, {"metadata", "uid"}) == uid) return api::terminal(api::phase_from(text_at(object, {"status", "phase"})));
+      if (text_at(object, {"metadata", "uid"}) == uid)
+        return api::terminal(api::phase_from(text_at(object, {"status", "phase"})));
     }
   }
   PGR_ASSIGN(Json list, world.api.list(kube::kinds::kTopology, world.ns, {}, World::soon()));
   for (const Json& object : at(list, {"items"})) {
-    if (text_at(object, {"metadata", "uid"}) == uid) return api::terminal(api::phase_from(text_at(object, {"status", "setup", "phase"})));
+    if (text_at(object, {"metadata", "uid"}) == uid)
+      return api::terminal(api::phase_from(text_at(object, {"status", "setup", "phase"})));
   }
   return true;
 }
@@ -78,8 +86,8 @@ std::string lease_name(const std::string& claim_uid) { return "pgrunbook-" + cla
 
 }  // namespace
 
-std::optional<StepResult> network_gate(World& world, const std::string& who, const std::string& policy_name, const Json& client_labels,
-                                       const plan::MemberView& server) {
+std::optional<StepResult> network_gate(World& world, const std::string& who, const std::string& policy_name,
+                                       const Json& client_labels, const plan::MemberView& server) {
   auto all = policies(world);
   if (!all) return StepResult::of(all.error().in("read NetworkPolicies"));
   plan::Verdict v = plan::network_verdict(*all, world.ns, client_labels, server.labels, server.port);
@@ -87,21 +95,24 @@ std::optional<StepResult> network_gate(World& world, const std::string& who, con
   return blocked({missing(who, policy_name, v, client_labels, server)}, server);
 }
 
-std::optional<StepResult> clients_follow_gate(World& world, const plan::SceneView& scene, const plan::MemberView& from,
-                                              const plan::MemberView& to) {
+std::optional<StepResult> clients_follow_gate(World& world, const plan::SceneView& scene,
+                                              const plan::MemberView& from, const plan::MemberView& to) {
   auto all = policies(world);
   if (!all) return StepResult::of(all.error().in("read NetworkPolicies"));
   // By the labels that policies name, then the applications that none of those covers.
   std::vector<std::pair<std::string, Json>> clients;
-  for (const Json& labels : plan::admitted_clients(*all, from.labels)) clients.emplace_back("clients labelled " + labels.dump(), labels);
-  for (const plan::ApplicationView& app : scene.applications) clients.emplace_back("application " + app.workload.name, app.labels);
+  for (const Json& labels : plan::admitted_clients(*all, from.labels))
+    clients.emplace_back("clients labelled " + labels.dump(), labels);
+  for (const plan::ApplicationView& app : scene.applications)
+    clients.emplace_back("application " + app.workload.name, app.labels);
   std::vector<Missing> cut_off;
   std::vector<Json> named;
   for (const auto& [who, labels] : clients) {
     bool before = plan::network_verdict(*all, world.ns, labels, from.labels, from.port).allowed();
     plan::Verdict after = plan::network_verdict(*all, world.ns, labels, to.labels, to.port);
     if (!before || after.allowed()) continue;
-    if (std::any_of(named.begin(), named.end(), [&](const Json& some) { return contains(labels, some); })) continue;
+    if (std::any_of(named.begin(), named.end(), [&](const Json& some) { return contains(labels, some); }))
+      continue;
     named.push_back(labels);
     cut_off.push_back(missing(who, name_of(labels) + "-to-" + to.name, after, labels, to));
   }
@@ -121,7 +132,9 @@ StepResult hold_volumes(Action& a, const std::vector<std::string>& claim_uids) {
                    {"metadata", {{"name", name}, {"labels", {{"app.kubernetes.io/name", "pgrunbook"}}}}},
                    {"spec", spec}};
       auto created = a.world.api.create(kube::kinds::kLease, a.world.ns, made, World::soon());
-      if (!created) return created.error().code == ErrorCode::kAlreadyExists ? StepResult::waiting("taking Lease " + name) : StepResult::of(created.error());
+      if (!created)
+        return created.error().code == ErrorCode::kAlreadyExists ? StepResult::waiting("taking Lease " + name)
+                                                                 : StepResult::of(created.error());
       continue;
     }
     std::string holder = text_at(*lease, {"spec", "holderIdentity"});
@@ -129,11 +142,15 @@ StepResult hold_volumes(Action& a, const std::vector<std::string>& claim_uids) {
     auto over = holder.empty() ? Result<bool>(true) : holder_is_over(a.world, holder);
     if (!over) return StepResult::of(over.error());
     if (!*over) {
-      return StepResult::waiting(fmt::format("another action (uid {}) works on the same volume; it comes first (Lease {})", holder, name),
-                                 std::chrono::seconds(2));
+      return StepResult::waiting(
+          fmt::format("another action (uid {}) works on the same volume; it comes first (Lease {})", holder,
+                      name),
+          std::chrono::seconds(2));
     }
-    Json patch = {{"metadata", {{"resourceVersion", text_at(*lease, {"metadata", "resourceVersion"})}}}, {"spec", spec}};
-    auto taken = a.world.api.patch(kube::kinds::kLease, a.world.ns, name, kube::PatchType::kMerge, patch, "", World::soon());
+    Json patch = {{"metadata", {{"resourceVersion", text_at(*lease, {"metadata", "resourceVersion"})}}},
+                  {"spec", spec}};
+    auto taken = a.world.api.patch(kube::kinds::kLease, a.world.ns, name, kube::PatchType::kMerge, patch, "",
+                                   World::soon());
     if (!taken) return StepResult::of(taken.error());
   }
   return StepResult::done();
@@ -144,7 +161,8 @@ StepResult release_volumes(Action& a, const std::vector<std::string>& claim_uids
     std::string name = lease_name(uid);
     auto lease = a.world.api.get(kube::kinds::kLease, a.world.ns, name, World::soon());
     if (!lease || text_at(*lease, {"spec", "holderIdentity"}) != a.meta.uid) continue;
-    auto removed = a.world.api.remove(kube::kinds::kLease, a.world.ns, name, text_at(*lease, {"metadata", "uid"}), World::soon());
+    auto removed = a.world.api.remove(kube::kinds::kLease, a.world.ns, name,
+                                      text_at(*lease, {"metadata", "uid"}), World::soon());
     if (!removed && removed.error().code != ErrorCode::kNotFound) return StepResult::of(removed.error());
   }
   return StepResult::done();
@@ -159,13 +177,17 @@ StepResult record_action(Action& a) {
   std::string outcome = !rolled_back ? "Completed" : reason == "Cancelled" ? "Cancelled" : "Failed";
   if (a.result("transcript").is_null()) {
     Json data = {{"transcript.md", plan::transcript(a.kind, a.object, a.status, outcome)}};
-    Json map = {{"apiVersion", "v1"},
-                {"kind", "ConfigMap"},
-                {"metadata", {{"name", name}, {"labels", {{"app.kubernetes.io/name", "pgrunbook"}, {api::kLabelTopology, scene->topology}}}}},
-                {"data", data}};
+    Json map = {
+        {"apiVersion", "v1"},
+        {"kind", "ConfigMap"},
+        {"metadata",
+         {{"name", name},
+          {"labels", {{"app.kubernetes.io/name", "pgrunbook"}, {api::kLabelTopology, scene->topology}}}}},
+        {"data", data}};
     auto created = a.world.api.create(kube::kinds::kConfigMap, a.world.ns, map, World::soon());
     if (!created && created.error().code == ErrorCode::kAlreadyExists) {
-      created = a.world.api.patch(kube::kinds::kConfigMap, a.world.ns, name, kube::PatchType::kMerge, Json{{"data", data}}, "", World::soon());
+      created = a.world.api.patch(kube::kinds::kConfigMap, a.world.ns, name, kube::PatchType::kMerge,
+                                  Json{{"data", data}}, "", World::soon());
     }
     if (!created) return StepResult::of(created.error().in("write ConfigMap " + name));
     a.status.operation.results["transcript"] = {{"configMap", name}};

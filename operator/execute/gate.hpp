@@ -5,22 +5,26 @@
 
 namespace pgrunbook::execute {
 
-// Blocked, with the YAML to add, where NetworkPolicies do not let `client` reach `server`; nullopt where they do.
-// who: words for the message ("pods of our Jobs"). policy_name: metadata.name for the YAML.
-[[nodiscard]] std::optional<StepResult> network_gate(World& world, const std::string& who, const std::string& policy_name,
-                                                     const Json& client_labels, const plan::MemberView& server);
+// Blocked, with the YAML to add, where NetworkPolicies do not let `client` reach `server`; nullopt where they
+// do. who: words for the message ("pods of our Jobs"). policy_name: metadata.name for the YAML.
+[[nodiscard]] std::optional<StepResult> network_gate(World& world, const std::string& who,
+                                                     const std::string& policy_name,
+                                                     const Json& client_labels,
+                                                     const plan::MemberView& server);
 
-// Blocked where a client that NetworkPolicies let reach `from` could not reach `to` after the Service's switch.
-[[nodiscard]] std::optional<StepResult> clients_follow_gate(World& world, const plan::SceneView& scene, const plan::MemberView& from,
+// Blocked where a client that NetworkPolicies let reach `from` could not reach `to` after the Service's
+// switch.
+[[nodiscard]] std::optional<StepResult> clients_follow_gate(World& world, const plan::SceneView& scene,
+                                                            const plan::MemberView& from,
                                                             const plan::MemberView& to);
 
-// Holds the volumes of the named claims' uids for this action by Leases pgrunbook-<first 8 of the uid>. Kept until
-// release_volumes; a holder that is finished or gone is replaced.
+// Holds the volumes of the named claims' uids for this action by Leases pgrunbook-<first 8 of the uid>. Kept
+// until release_volumes; a holder that is finished or gone is replaced.
 [[nodiscard]] StepResult hold_volumes(Action& a, const std::vector<std::string>& claim_uids);
 [[nodiscard]] StepResult release_volumes(Action& a, const std::vector<std::string>& claim_uids);
 
-// Transcript as ConfigMap <pgb|pgr|pgf>-<name>-transcript, then the Record Job that puts it into the archive and writes
-// the outcome into the ledger.
+// Transcript as ConfigMap <pgb|pgr|pgf>-<name>-transcript, then the Record Job that puts it into the archive
+// and writes the outcome into the ledger.
 [[nodiscard]] StepResult record_action(Action& a);
 
 }  // namespace pgrunbook::execute

@@ -70,7 +70,8 @@ std::optional<api::Answer> ended(const Json& pod) {
     const Json& t = at(*init, {"state", "terminated"});
     if (t.is_object() && number_at(t, {"exitCode"}) != 0) {
       lost.reason = "AgentNotInstalled";
-      lost.message = fmt::format("the agent could not be copied into the Job's pod: {} {}", text_at(t, {"reason"}), text_at(t, {"message"}));
+      lost.message = fmt::format("the agent could not be copied into the Job's pod: {} {}",
+                                 text_at(t, {"reason"}), text_at(t, {"message"}));
       return lost;
     }
   }
@@ -79,7 +80,8 @@ std::optional<api::Answer> ended(const Json& pod) {
   if (!t.is_object()) {
     if (text_at(pod, {"status", "phase"}) == "Failed") {
       lost.reason = text_at(pod, {"status", "reason"}, "PodFailed");
-      lost.message = fmt::format("the Job's pod failed before it answered: {}", text_at(pod, {"status", "message"}));
+      lost.message =
+          fmt::format("the Job's pod failed before it answered: {}", text_at(pod, {"status", "message"}));
       return lost;
     }
     return std::nullopt;
@@ -89,8 +91,10 @@ std::optional<api::Answer> ended(const Json& pod) {
   if (answer) return *answer;
   std::string reason = text_at(t, {"reason"}, "Error");
   lost.reason = reason == "OOMKilled" ? "JobOutOfMemory" : "JobDied";
-  lost.message = fmt::format("the Job's container ended with exit code {} ({}) and left no answer", number_at(t, {"exitCode"}, -1), reason);
-  lost.hint = reason == "OOMKilled" ? "give the Jobs more memory: spec.jobs.resources of the topology" : "look at the log of the Job's pod";
+  lost.message = fmt::format("the Job's container ended with exit code {} ({}) and left no answer",
+                             number_at(t, {"exitCode"}, -1), reason);
+  lost.hint = reason == "OOMKilled" ? "give the Jobs more memory: spec.jobs.resources of the topology"
+                                    : "look at the log of the Job's pod";
   return lost;
 }
 
@@ -101,7 +105,8 @@ StepResult run_job(Action& a, const plan::SceneView& scene, const JobCall& call)
   int tries = call.try_again ? static_cast<int>(number_at(a.result(tries_key), {"count"})) : 0;
   std::string name = specs::job_name(a.kind, a.meta.uid, call.step, call.attempt + tries);
   auto job = a.world.api.get(kube::kinds::kJob, a.world.ns, name, World::soon());
-  if (!job && job.error().code != ErrorCode::kNotFound) return StepResult::of(job.error().in("read Job " + name));
+  if (!job && job.error().code != ErrorCode::kNotFound)
+    return StepResult::of(job.error().in("read Job " + name));
   if (!job) {
     specs::JobRequest q;
     q.name = name;
@@ -135,8 +140,8 @@ StepResult run_job(Action& a, const plan::SceneView& scene, const JobCall& call)
     }
     return StepResult::waiting("starting Job " + name, std::chrono::milliseconds(400));
   }
-  // Blocked with what this Job came to; the next look starts its successor once the pause is over. Pauses grow, because
-  // each try leaves a Job behind and namespaces count them.
+  // Blocked with what this Job came to; the next look starts its successor once the pause is over. Pauses
+  // grow, because each try leaves a Job behind and namespaces count them.
   auto next_try = [&](const Error& e) {
     if (older_than(*job, kTryAgain * (1 << std::min(tries, 5)))) {
       a.status.operation.results[tries_key] = {{"count", tries + 1}};
@@ -151,22 +156,30 @@ StepResult run_job(Action& a, const plan::SceneView& scene, const JobCall& call)
       for (const Json& c : conditions) {
         std::string type = text_at(c, {"type"});
         if ((type != "Failed" && type != "Complete") || text_at(c, {"status"}) != "True") continue;
-        Error e = type == "Failed" ? base::refused("JobDied", fmt::format("Job {} failed and its pod is gone: {}", name, text_at(c, {"message"})),
-                                                   "somebody removed the pod; look at the namespace's events")
-                                   : base::refused("AnswerLost", fmt::format("Job {} is complete, but its pod is gone and with it the answer", name),
-                                                   "somebody removed the pod; look at the namespace's events");
+        Error e =
+            type == "Failed"
+                ? base::refused(
+                      "JobDied",
+                      fmt::format("Job {} failed and its pod is gone: {}", name, text_at(c, {"message"})),
+                      "somebody removed the pod; look at the namespace's events")
+                : base::refused(
+                      "AnswerLost",
+                      fmt::format("Job {} is complete, but its pod is gone and with it the answer", name),
+                      "somebody removed the pod; look at the namespace's events");
         return call.try_again ? next_try(e) : StepResult::failed(e);
       }
     }
     if (!older_than(*job, kPodStart)) return StepResult::waiting("waiting for the pod of Job " + name);
     std::string why = explain(a, name);
-    Error e = base::refused("NoPodForJob", fmt::format("Job {} gets no pod: {}", name, why.empty() ? "no event says why" : why),
-                            "raise the ResourceQuota or lower spec.jobs.resources of the topology; it goes on by itself");
+    Error e = base::refused(
+        "NoPodForJob", fmt::format("Job {} gets no pod: {}", name, why.empty() ? "no event says why" : why),
+        "raise the ResourceQuota or lower spec.jobs.resources of the topology; it goes on by itself");
     return StepResult::blocked(e);
   }
   if (auto answer = ended(*pod)) {
     switch (answer->outcome) {
-      case api::Outcome::kSucceeded: return StepResult::done(answer->result);
+      case api::Outcome::kSucceeded:
+        return StepResult::done(answer->result);
       case api::Outcome::kBlocked:
         return call.try_again ? next_try(error_of(*answer)) : StepResult::blocked(error_of(*answer));
       default: {
@@ -181,13 +194,14 @@ StepResult run_job(Action& a, const plan::SceneView& scene, const JobCall& call)
   if (work == nullptr || !at(*work, {"state", "running"}).is_object()) {
     const Json& waiting = work == nullptr ? Json() : at(*work, {"state", "waiting"});
     std::string reason = text_at(waiting, {"reason"});
-    bool cannot = reason == "ErrImagePull" || reason == "ImagePullBackOff" || reason == "ErrImageNeverPull" || reason == "InvalidImageName" ||
-                  reason == "CreateContainerConfigError" || reason == "CreateContainerError" || reason == "RunContainerError";
+    bool cannot = reason == "ErrImagePull" || reason == "ImagePullBackOff" || reason == "ErrImageNeverPull" ||
+                  reason == "InvalidImageName" || reason == "CreateContainerConfigError" ||
+                  reason == "CreateContainerError" || reason == "RunContainerError";
     if (cannot || older_than(*pod, kPodStart)) {
       std::string why = explain(a, text_at(*pod, {"metadata", "name"}));
-      return StepResult::blocked(base::refused("PodDoesNotStart",
-                                               fmt::format("the pod of Job {} does not start: {} {}", name, reason, why),
-                                               "it goes on by itself once the pod can start"));
+      return StepResult::blocked(base::refused(
+          "PodDoesNotStart", fmt::format("the pod of Job {} does not start: {} {}", name, reason, why),
+          "it goes on by itself once the pod can start"));
     }
     return StepResult::waiting("starting Job " + name, std::chrono::milliseconds(400));
   }
@@ -198,7 +212,8 @@ StepResult run_job(Action& a, const plan::SceneView& scene, const JobCall& call)
     auto progress = json ? api::progress_from_json(*json) : Result<api::Progress>(fail(json.error()));
     if (progress) {
       r.message = progress->message;
-      if (progress->bytes_total > 0) r.progress_detail = {{"bytesDone", progress->bytes_done}, {"bytesTotal", progress->bytes_total}};
+      if (progress->bytes_total > 0)
+        r.progress_detail = {{"bytesDone", progress->bytes_done}, {"bytesTotal", progress->bytes_total}};
     }
   }
   return r;
@@ -223,7 +238,8 @@ Result<std::string> claim_left_by(Action& a, const std::string& step, int attemp
 }
 
 Result<> remove_job(Action& a, const std::string& step, int attempt) {
-  return a.world.api.remove(kube::kinds::kJob, a.world.ns, specs::job_name(a.kind, a.meta.uid, step, attempt), "", World::soon());
+  return a.world.api.remove(kube::kinds::kJob, a.world.ns, specs::job_name(a.kind, a.meta.uid, step, attempt),
+                            "", World::soon());
 }
 
 Result<std::optional<api::Answer>> job_answer(Action& a, const std::string& step, int attempt) {

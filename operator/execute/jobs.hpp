@@ -1,5 +1,5 @@
-// Runs one Job to its Answer. The pod's terminated state is the result, not the Job's condition, which follows seconds
-// later and says less.
+// Runs one Job to its Answer. The pod's terminated state is the result, not the Job's condition, which
+// follows seconds later and says less.
 #pragma once
 
 #include "execute/world.hpp"
@@ -8,29 +8,30 @@
 namespace pgrunbook::execute {
 
 struct JobCall {
-  std::string step;                     // part of the Job's name
-  std::string job;                      // api::jobs::...
-  const plan::MemberView* member;       // whose image and volumes
+  std::string step;                // part of the Job's name
+  std::string job;                 // api::jobs::...
+  const plan::MemberView* member;  // whose image and volumes
   specs::Mount data = specs::Mount::kNone;
   bool member_sized = false;
   bool with_application_login = false;
-  std::string host;                     // for jobs that connect
+  std::string host;  // for jobs that connect
   std::function<void(api::Order&)> fill{};
   std::string transcript_config_map{};
   int attempt = 1;
-  // Where there is no way back from failing (putting back, and what follows the point of no return): a Job that failed
-  // is Blocked and tried again under the next number, for ever.
+  // Where there is no way back from failing (putting back, and what follows the point of no return): a Job
+  // that failed is Blocked and tried again under the next number, for ever.
   bool try_again = false;
 };
 
-// kDone with the Answer's result; kFailed with its reason; kWaiting with the last progress line; kBlocked where no pod
-// can start (quota, scheduling, image), explained from the events.
+// kDone with the Answer's result; kFailed with its reason; kWaiting with the last progress line; kBlocked
+// where no pod can start (quota, scheduling, image), explained from the events.
 [[nodiscard]] StepResult run_job(Action& a, const plan::SceneView& scene, const JobCall& call);
 
 // Whether the Job exists, and its main container is running now.
 [[nodiscard]] Result<bool> job_running(Action& a, const std::string& step, int attempt);
-// Notes the pod of a Job before it is removed or looked away from. A pod that was killed leaves its claim on the volume,
-// and only an order that names that pod may break it: what to set as Order::undo.brokenClaim; "" where there was no pod.
+// Notes the pod of a Job before it is removed or looked away from. A pod that was killed leaves its claim on
+// the volume, and only an order that names that pod may break it: what to set as Order::undo.brokenClaim; ""
+// where there was no pod.
 [[nodiscard]] Result<std::string> claim_left_by(Action& a, const std::string& step, int attempt);
 // Removes a Job and its pod (Background); waits for nothing.
 [[nodiscard]] Result<> remove_job(Action& a, const std::string& step, int attempt);

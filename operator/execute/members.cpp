@@ -25,27 +25,32 @@ const kube::Resource& resource_of(const api::WorkloadRef& w) {
 }
 
 Result<> scale(World& world, const api::WorkloadRef& w, int replicas, const Json& annotation) {
-  Json patch = {{"metadata", {{"annotations", {{api::kAnnotationReplicasBefore, annotation}}}}}, {"spec", {{"replicas", replicas}}}};
-  auto patched = world.api.patch(resource_of(w), world.ns, w.name, kube::PatchType::kMerge, patch, "", World::soon());
+  Json patch = {{"metadata", {{"annotations", {{api::kAnnotationReplicasBefore, annotation}}}}},
+                {"spec", {{"replicas", replicas}}}};
+  auto patched =
+      world.api.patch(resource_of(w), world.ns, w.name, kube::PatchType::kMerge, patch, "", World::soon());
   if (!patched) return fail(patched.error().in(fmt::format("scale {} {} to {}", w.kind, w.name, replicas)));
   return {};
 }
 
-// Sessions of others, as "role from address". With the application's own login the rows of other roles are masked, so
-// only what both logins can see is used: a database and a role.
+// Sessions of others, as "role from address". With the application's own login the rows of other roles are
+// masked, so only what both logins can see is used: a database and a role.
 struct Session {
   std::string pid, role, address;
   bool superuser = false, own_role = false;
 };
 Result<std::vector<Session>> sessions(sql::Connection& c) {
-  PGR_ASSIGN(sql::Rows rows,
-             c.query("select a.pid, a.usename, host(a.client_addr), r.rolsuper, a.usename = current_user from pg_stat_activity a "
-                     "join pg_roles r on r.oid = a.usesysid where a.pid <> pg_backend_pid() and a.datid is not null "
-                     "and coalesce(a.backend_type, 'client backend') = 'client backend'",
-                     {}, quick()));
+  PGR_ASSIGN(
+      sql::Rows rows,
+      c.query("select a.pid, a.usename, host(a.client_addr), r.rolsuper, a.usename = current_user from "
+              "pg_stat_activity a "
+              "join pg_roles r on r.oid = a.usesysid where a.pid <> pg_backend_pid() and a.datid is not null "
+              "and coalesce(a.backend_type, 'client backend') = 'client backend'",
+              {}, quick()));
   std::vector<Session> out;
   for (const sql::Row& r : rows) {
-    out.push_back({r[0].value_or(""), r[1].value_or("?"), r[2].value_or("the pod itself"), r[3] == "t", r[4] == "t"});
+    out.push_back(
+        {r[0].value_or(""), r[1].value_or("?"), r[2].value_or("the pod itself"), r[3] == "t", r[4] == "t"});
   }
   return out;
 }
@@ -59,9 +64,11 @@ std::string listed(const std::vector<Session>& all) {
 }  // namespace
 
 Result<Json> identify(sql::Connection& c) {
-  PGR_ASSIGN(sql::Rows rows, c.query("select (select system_identifier from pg_control_system()), (select timeline_id from pg_control_checkpoint()), "
-                                     "pg_is_in_recovery(), host(inet_server_addr()), current_setting('server_version_num')",
-                                     {}, quick()));
+  PGR_ASSIGN(sql::Rows rows,
+             c.query("select (select system_identifier from pg_control_system()), (select timeline_id from "
+                     "pg_control_checkpoint()), "
+                     "pg_is_in_recovery(), host(inet_server_addr()), current_setting('server_version_num')",
+                     {}, quick()));
   if (rows.empty()) return fail(ErrorCode::kInternal, "the server did not say who it is");
   const sql::Row& r = rows[0];
   return Json{{"systemIdentifier", r[0].value_or("")},
@@ -73,7 +80,8 @@ Result<Json> identify(sql::Connection& c) {
 
 Result<Json> mark_and_switch(sql::Connection& c, const std::string& label) {
   PGR_ASSIGN(Json who, identify(c));
-  // A record first: on an idle server pg_switch_wal does nothing, and the wait for the segment would be for ever.
+  // A record first: on an idle server pg_switch_wal does nothing, and the wait for the segment would be for
+  // ever.
   PGR_TRY(c.query("select pg_create_restore_point($1)", {label.substr(0, 60)}, quick()));
   PGR_ASSIGN(sql::Rows rows, c.query("select w, pg_walfile_name(w) from pg_switch_wal() w", {}, quick()));
   who["lsn"] = rows.at(0).at(0).value_or("");
@@ -85,7 +93,8 @@ StepResult stop_member(Action& a, const std::string& step, const std::string& na
   auto scene = observe_scene(a.world, text_at(a.status.operation.inputs, {"topology"}));
   if (!scene) return StepResult::of(scene.error());
   const plan::MemberView* m = scene->member(name);
-  if (m == nullptr) return StepResult::failed(base::refused("NoMember", "member " + name + " is no longer in the topology"));
+  if (m == nullptr)
+    return StepResult::failed(base::refused("NoMember", "member " + name + " is no longer in the topology"));
   const std::string pods_key = step + "-pods";
   if (m->replicas == 0) {
     if (!m->pods.empty()) {
@@ -108,10 +117,12 @@ StepResult stop_member(Action& a, const std::string& step, const std::string& na
     return StepResult::done(proof);
   }
   if (m->pods.empty()) {  // wanted but not running: nothing to stop cleanly
-    if (auto r = scale(a.world, m->workload, 0, std::to_string(m->replicas)); !r) return StepResult::of(r.error());
+    if (auto r = scale(a.world, m->workload, 0, std::to_string(m->replicas)); !r)
+      return StepResult::of(r.error());
     return StepResult::waiting("scaled to 0", milliseconds(200));
   }
-  auto target = login == Login::kRole ? role_login(a.world, *scene, *m) : application_login(a.world, *scene, *m);
+  auto target =
+      login == Login::kRole ? role_login(a.world, *scene, *m) : application_login(a.world, *scene, *m);
   if (!target) return StepResult::of(target.error());
   auto session = a.world.connect(*target, quick());
   if (!session) return StepResult::of(session.error());
@@ -129,27 +140,37 @@ StepResult stop_member(Action& a, const std::string& step, const std::string& na
     auto began = base::parse_time(text_at(log.back(), {"startTime"}), "startTime");
     patient = began && base::now() - *began < seconds(5);
   }
-  if (!holding.empty() && patient) return StepResult::waiting("waiting for clients to leave: " + listed(holding));
+  if (!holding.empty() && patient)
+    return StepResult::waiting("waiting for clients to leave: " + listed(holding));
   if (!holding.empty()) {
     bool super = std::any_of(holding.begin(), holding.end(), [](const Session& s) { return s.superuser; });
     return StepResult::blocked(base::refused(
         super ? "SuperuserSessions" : "ClientsHoldTheStop",
-        fmt::format("sessions that nobody of the topology's applications owns would be cut off by stopping {}: {}", name, listed(holding)),
-        super ? "end them; a superuser's session cannot be ended by the role pgrunbook"
-              : "end them, or add their workload to spec.applications of the topology; it goes on by itself"));
+        fmt::format(
+            "sessions that nobody of the topology's applications owns would be cut off by stopping {}: {}",
+            name, listed(holding)),
+        super
+            ? "end them; a superuser's session cannot be ended by the role pgrunbook"
+            : "end them, or add their workload to spec.applications of the topology; it goes on by itself"));
   }
   if (login == Login::kRole) {
     auto version = session->value("select current_setting('server_version_num')::int >= 150000", quick());
-    if (version && *version == "t") (void)session->query("CHECKPOINT", {}, Deadline::after(std::chrono::minutes(5)));
-    if (auto marked = mark_and_switch(*session, "pgrunbook stop " + a.meta.name); !marked) return StepResult::of(marked.error());
+    if (version && *version == "t")
+      (void)session->query("CHECKPOINT", {}, Deadline::after(std::chrono::minutes(5)));
+    if (auto marked = mark_and_switch(*session, "pgrunbook stop " + a.meta.name); !marked)
+      return StepResult::of(marked.error());
     Deadline drained = Deadline::after(seconds(30));
     while (true) {
-      auto ready = session->value("select count(*) from pg_ls_archive_statusdir() where name like '%.ready'", quick());
+      auto ready =
+          session->value("select count(*) from pg_ls_archive_statusdir() where name like '%.ready'", quick());
       if (!ready) return StepResult::of(ready.error());
       if (*ready == "0") break;
       if (drained.passed() || a.world.stop.stop_requested()) {
-        return StepResult::blocked(base::refused("ArchiverBehind", fmt::format("{} segments of {} wait for the archive; stopping now could not be clean", *ready, name),
-                                                 "look at the server's log for the archive command's messages"));
+        return StepResult::blocked(base::refused(
+            "ArchiverBehind",
+            fmt::format("{} segments of {} wait for the archive; stopping now could not be clean", *ready,
+                        name),
+            "look at the server's log for the archive command's messages"));
       }
       std::this_thread::sleep_for(milliseconds(100));
     }
@@ -158,7 +179,8 @@ StepResult stop_member(Action& a, const std::string& step, const std::string& na
   for (const Json& p : m->pods) uids.push_back(text_at(p, {"metadata", "uid"}));
   a.status.operation.results[pods_key] = uids;
   if (auto saved = a.save(a); !saved) return StepResult::of(saved.error());
-  if (auto scaled = scale(a.world, m->workload, 0, std::to_string(m->replicas)); !scaled) return StepResult::of(scaled.error());
+  if (auto scaled = scale(a.world, m->workload, 0, std::to_string(m->replicas)); !scaled)
+    return StepResult::of(scaled.error());
 
   // The kubelet sends SIGTERM: new connections are refused from then on, so whom we end now cannot come back.
   Deadline limit = Deadline::after(seconds(60));
@@ -167,7 +189,8 @@ StepResult stop_member(Action& a, const std::string& step, const std::string& na
     if (!probe) {
       if (probe.error().reason == "ShuttingDown") {
         if (auto left = sessions(*session)) {
-          for (const Session& s : *left) (void)session->query("select pg_terminate_backend($1::int)", {s.pid}, quick());
+          for (const Session& s : *left)
+            (void)session->query("select pg_terminate_backend($1::int)", {s.pid}, quick());
         }
       }
       if (probe.error().reason == "ShuttingDown" || probe.error().reason == "Unreachable") break;
@@ -181,16 +204,20 @@ StepResult scale_down(Action& a, const std::string& name) {
   auto scene = observe_scene(a.world, text_at(a.status.operation.inputs, {"topology"}));
   if (!scene) return StepResult::of(scene.error());
   const plan::MemberView* m = scene->member(name);
-  if (m == nullptr) return StepResult::failed(base::refused("NoMember", "member " + name + " is no longer in the topology"));
+  if (m == nullptr)
+    return StepResult::failed(base::refused("NoMember", "member " + name + " is no longer in the topology"));
   if (scene->primary == name) {
-    return StepResult::failed(base::refused("TargetIsPrimary", fmt::format("member {} has become the primary; it is not stopped", name),
-                                            "restore to another member"));
+    return StepResult::failed(base::refused(
+        "TargetIsPrimary", fmt::format("member {} has become the primary; it is not stopped", name),
+        "restore to another member"));
   }
   if (m->replicas != 0) {
-    if (auto r = scale(a.world, m->workload, 0, std::to_string(m->replicas)); !r) return StepResult::of(r.error());
+    if (auto r = scale(a.world, m->workload, 0, std::to_string(m->replicas)); !r)
+      return StepResult::of(r.error());
     return StepResult::waiting("scaled to 0", milliseconds(200));
   }
-  if (!m->pods.empty()) return StepResult::waiting(fmt::format("waiting for the pod of {} to end", name), milliseconds(300));
+  if (!m->pods.empty())
+    return StepResult::waiting(fmt::format("waiting for the pod of {} to end", name), milliseconds(300));
   return StepResult::done();
 }
 
@@ -198,29 +225,37 @@ StepResult start_member(Action& a, const std::string& name, int replicas) {
   auto scene = observe_scene(a.world, text_at(a.status.operation.inputs, {"topology"}));
   if (!scene) return StepResult::of(scene.error());
   const plan::MemberView* m = scene->member(name);
-  if (m == nullptr) return StepResult::failed(base::refused("NoMember", "member " + name + " is no longer in the topology"));
+  if (m == nullptr)
+    return StepResult::failed(base::refused("NoMember", "member " + name + " is no longer in the topology"));
   if (m->replicas != replicas) {
-    // A replica set does not count a terminating pod: scaled up now, two servers would open one data directory.
+    // A replica set does not count a terminating pod: scaled up now, two servers would open one data
+    // directory.
     if (m->replicas == 0 && !m->pods.empty()) {
-      return StepResult::waiting(fmt::format("waiting for the former pod of {} to end", name), milliseconds(200));
+      return StepResult::waiting(fmt::format("waiting for the former pod of {} to end", name),
+                                 milliseconds(200));
     }
     if (auto r = scale(a.world, m->workload, replicas, Json()); !r) return StepResult::of(r.error());
     return StepResult::waiting(fmt::format("scaled {} to {}", name, replicas), milliseconds(500));
   }
   if (replicas == 0) {
-    return m->pods.empty() ? StepResult::done() : StepResult::waiting(fmt::format("waiting for the pod of {} to end", name));
+    return m->pods.empty() ? StepResult::done()
+                           : StepResult::waiting(fmt::format("waiting for the pod of {} to end", name));
   }
   for (const Json& pod : m->pods) {
-    if (plan::pod_ready(pod)) return StepResult::done({{"podUID", text_at(pod, {"metadata", "uid"})}, {"address", text_at(pod, {"status", "podIP"})}});
+    if (plan::pod_ready(pod))
+      return StepResult::done(
+          {{"podUID", text_at(pod, {"metadata", "uid"})}, {"address", text_at(pod, {"status", "podIP"})}});
     const Json& statuses = at(pod, {"status", "containerStatuses"});
     if (!statuses.is_array()) continue;
     for (const Json& s : statuses) {
       if (text_at(s, {"name"}) != m->container || number_at(s, {"restartCount"}) < 3) continue;
-      auto log = a.world.api.pod_log(a.world.ns, text_at(pod, {"metadata", "name"}), m->container, 3, World::soon());
-      return StepResult::failed(base::refused("MemberDoesNotStart",
-                                              fmt::format("{} was restarted {} times and is not ready; its log ends: {}", name,
-                                                          number_at(s, {"restartCount"}), log ? *log : "(no log)"),
-                                              "look at the pod's log"));
+      auto log =
+          a.world.api.pod_log(a.world.ns, text_at(pod, {"metadata", "name"}), m->container, 3, World::soon());
+      return StepResult::failed(
+          base::refused("MemberDoesNotStart",
+                        fmt::format("{} was restarted {} times and is not ready; its log ends: {}", name,
+                                    number_at(s, {"restartCount"}), log ? *log : "(no log)"),
+                        "look at the pod's log"));
     }
   }
   return StepResult::waiting(fmt::format("waiting until {} is ready", name), milliseconds(500));
@@ -232,7 +267,8 @@ StepResult stop_applications(Action& a) {
   std::size_t pods = 0;
   for (const plan::ApplicationView& app : scene->applications) {
     if (app.replicas != 0) {
-      if (auto r = scale(a.world, app.workload, 0, std::to_string(app.replicas)); !r) return StepResult::of(r.error());
+      if (auto r = scale(a.world, app.workload, 0, std::to_string(app.replicas)); !r)
+        return StepResult::of(r.error());
     }
     pods += app.replicas != 0 ? 1 : app.pods.size();
   }

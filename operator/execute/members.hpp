@@ -7,23 +7,26 @@ namespace pgrunbook::execute {
 
 enum class Login { kApplication, kRole };
 
-// Stops a running server cleanly: checkpoint, WAL archived, our own session opened first so that after SIGTERM (a smart
-// shutdown, which waits for clients) it ends the others. Clients that are nobody's of ours hold it: Blocked, named.
-// Result: {podUIDs, proof: Terminated | Unproven, exitCode, finishedAt}. Source: PostgreSQL docs 19.5.
-[[nodiscard]] StepResult stop_member(Action& a, const std::string& step, const std::string& member, Login login);
+// Stops a running server cleanly: checkpoint, WAL archived, our own session opened first so that after
+// SIGTERM (a smart shutdown, which waits for clients) it ends the others. Clients that are nobody's of ours
+// hold it: Blocked, named. Result: {podUIDs, proof: Terminated | Unproven, exitCode, finishedAt}. Source:
+// PostgreSQL docs 19.5.
+[[nodiscard]] StepResult stop_member(Action& a, const std::string& step, const std::string& member,
+                                     Login login);
 
 // Scales to 0 and waits for the pods to go, without a session: for a spare whose data are not served.
 [[nodiscard]] StepResult scale_down(Action& a, const std::string& member);
 
-// Scales to the count it had (1 where unknown) and waits until a pod is ready. Fails where the server does not come up.
+// Scales to the count it had (1 where unknown) and waits until a pod is ready. Fails where the server does
+// not come up.
 [[nodiscard]] StepResult start_member(Action& a, const std::string& member, int replicas);
 
 // Applications to 0; the counts they had are in the action's inputs and in the workloads' annotation.
 [[nodiscard]] StepResult stop_applications(Action& a);
 [[nodiscard]] StepResult start_applications(Action& a);
 
-// {checkpoint written, WAL switched} on a primary: a restore point, then pg_switch_wal. Returns the finished segment's
-// name, its timeline, and the system identifier: {segment, timeline, systemIdentifier}.
+// {checkpoint written, WAL switched} on a primary: a restore point, then pg_switch_wal. Returns the finished
+// segment's name, its timeline, and the system identifier: {segment, timeline, systemIdentifier}.
 [[nodiscard]] Result<Json> mark_and_switch(sql::Connection& connection, const std::string& label);
 
 // {systemIdentifier, timeline, inRecovery, address, replayed} of the server behind a connection.

@@ -13,7 +13,9 @@ using base::text_at;
 
 namespace {
 
-const plan::MemberView* target_of(Action& a, const plan::SceneView& scene) { return scene.member(text_at(a.status.operation.inputs, {"target"})); }
+const plan::MemberView* target_of(Action& a, const plan::SceneView& scene) {
+  return scene.member(text_at(a.status.operation.inputs, {"target"}));
+}
 
 // A backup named by its object: its id from that object's status.
 Result<std::string> backup_id(Action& a, const api::RestoreSpec& spec) {
@@ -21,12 +23,14 @@ Result<std::string> backup_id(Action& a, const api::RestoreSpec& spec) {
   auto object = a.world.api.get(kube::kinds::kBackup, a.world.ns, spec.backup_name, World::soon());
   if (!object) {
     if (object.error().code != base::ErrorCode::kNotFound) return base::fail(object.error());
-    return base::fail(base::refused("UnknownBackup", fmt::format("PostgresBackup {} does not exist", spec.backup_name),
+    return base::fail(base::refused("UnknownBackup",
+                                    fmt::format("PostgresBackup {} does not exist", spec.backup_name),
                                     "correct spec.source.backupRef, or use source.type Latest"));
   }
   std::string id = text_at(*object, {"status", "backupID"});
   if (text_at(*object, {"status", "phase"}) != "Completed" || id.empty()) {
-    return base::fail(base::refused("BackupNotCompleted", fmt::format("PostgresBackup {} is not Completed", spec.backup_name),
+    return base::fail(base::refused("BackupNotCompleted",
+                                    fmt::format("PostgresBackup {} is not Completed", spec.backup_name),
                                     "choose a completed backup: kubectl get postgresbackups"));
   }
   return id;
@@ -39,30 +43,39 @@ StepResult plan_restore(Action& a, const api::RestoreSpec& spec) {
   if (!scene) return StepResult::of(scene.error());
   const plan::MemberView* target = scene->member(spec.to_member);
   if (target == nullptr) {
-    return StepResult::failed(base::refused("NoMember", fmt::format("spec.to.member.name is {}, which topology {} does not have", spec.to_member, spec.topology),
-                                            "name one of its members"));
+    return StepResult::failed(
+        base::refused("NoMember",
+                      fmt::format("spec.to.member.name is {}, which topology {} does not have",
+                                  spec.to_member, spec.topology),
+                      "name one of its members"));
   }
   const plan::MemberView* primary = scene->member(scene->primary);
   if (primary == nullptr) {
-    return StepResult::blocked(base::refused("NoPrimary", "no member is selected by the topology's Services", "correct the selector or spec.services"));
+    return StepResult::blocked(base::refused("NoPrimary", "no member is selected by the topology's Services",
+                                             "correct the selector or spec.services"));
   }
   if (primary == target) {
-    return unless_done_before(a, *scene, *primary,
-                              base::refused("TargetIsPrimary", fmt::format("member {} is the primary; a restore goes to a member that is not", target->name),
-                                            "restore beside it: name a standby in spec.to.member"));
+    return unless_done_before(
+        a, *scene, *primary,
+        base::refused(
+            "TargetIsPrimary",
+            fmt::format("member {} is the primary; a restore goes to a member that is not", target->name),
+            "restore beside it: name a standby in spec.to.member"));
   }
   if (!target->recreate) {
-    return StepResult::failed(base::refused("RollingUpdate",
-                                            fmt::format("{} {} has strategy RollingUpdate: two pods could open one data directory", target->workload.kind,
-                                                        target->workload.name),
-                                            "set spec.strategy.type: Recreate on the workload"));
+    return StepResult::failed(
+        base::refused("RollingUpdate",
+                      fmt::format("{} {} has strategy RollingUpdate: two pods could open one data directory",
+                                  target->workload.kind, target->workload.name),
+                      "set spec.strategy.type: Recreate on the workload"));
   }
   if (!spec.target_time.empty()) {
     auto when = base::parse_time(spec.target_time, "spec.recoveryTarget.targetTime");
     if (!when) return StepResult::failed(when.error());
     if (*when > base::now()) {
-      return StepResult::failed(base::refused("TargetInFuture", fmt::format("targetTime {} lies in the future", spec.target_time),
-                                              "leave recoveryTarget out to recover to the latest archived transaction"));
+      return StepResult::failed(
+          base::refused("TargetInFuture", fmt::format("targetTime {} lies in the future", spec.target_time),
+                        "leave recoveryTarget out to recover to the latest archived transaction"));
     }
   }
   auto id = backup_id(a, spec);
@@ -70,7 +83,8 @@ StepResult plan_restore(Action& a, const api::RestoreSpec& spec) {
 
   bool alive = !primary->pods.empty() && plan::pod_ready(primary->pods.front());
   if (alive && a.result("marker").is_null()) {
-    if (auto gate = network_gate(a.world, "the operator", "pgrunbook-operator", a.world.own_labels, *primary)) return *gate;
+    if (auto gate = network_gate(a.world, "the operator", "pgrunbook-operator", a.world.own_labels, *primary))
+      return *gate;
     auto session = connect_role(a, *scene, *primary);
     if (!session) return StepResult::of(session.error());
     auto marked = mark_and_switch(*session, "pgrunbook " + a.meta.name);
@@ -121,13 +135,16 @@ StepResult plan_restore(Action& a, const api::RestoreSpec& spec) {
                 {"walEnd", at(p, {"walEnd"})},
                 {"archivedUntil", at(p, {"archivedUntil"})},
                 {"databaseBytes", at(p, {"databaseBytes"})},
-                {"undo", fmt::format("the present data of {} stay beside, in {}.pgrunbook-{}", target->name, target->data_directory, a.meta.uid.substr(0, 8))}};
-  Json covered = {{"backupID", in["backupID"]}, {"targetLSN", in["targetLSN"]}, {"timeline", in["timeline"]}, {"target", target->name},
-                  {"world", in["world"]}, {"spec", api::spec_hash(at(a.object, {"spec"}))}};
+                {"undo", fmt::format("the present data of {} stay beside, in {}.pgrunbook-{}", target->name,
+                                     target->data_directory, a.meta.uid.substr(0, 8))}};
+  Json covered = {{"backupID", in["backupID"]}, {"targetLSN", in["targetLSN"]},
+                  {"timeline", in["timeline"]}, {"target", target->name},
+                  {"world", in["world"]},       {"spec", api::spec_hash(at(a.object, {"spec"}))}};
   a.status.plan = {{"digest", plan_digest(a.meta.uid, covered)}, {"facts", facts}};
   if (target->replicas != 1) {
-    a.status.plan["gitChanges"] = Json::array({plan::git_change(fmt::format("{}/{}", target->workload.kind, target->workload.name), target->manager,
-                                                                fmt::format("  replicas: {}", target->replicas), "  replicas: 1")});
+    a.status.plan["gitChanges"] = Json::array(
+        {plan::git_change(fmt::format("{}/{}", target->workload.kind, target->workload.name), target->manager,
+                          fmt::format("  replicas: {}", target->replicas), "  replicas: 1")});
   }
   a.status.extra["backupID"] = at(p, {"backupID"});
   a.status.extra["target"] = {{"asked", spec.target_time.empty() ? "latest" : spec.target_time},
@@ -141,7 +158,8 @@ StepResult recover(Action& a) {
   auto scene = scene_of(a);
   if (!scene) return StepResult::of(scene.error());
   const plan::MemberView* target = target_of(a, *scene);
-  if (target == nullptr) return StepResult::failed(base::refused("NoMember", "the target is no longer in the topology"));
+  if (target == nullptr)
+    return StepResult::failed(base::refused("NoMember", "the target is no longer in the topology"));
   const Json& in = a.status.operation.inputs;
   JobCall call;
   call.step = "recover";
@@ -156,10 +174,12 @@ StepResult recover(Action& a) {
     o.recover.target_lsn = text_at(in, {"targetLSN"});
     o.recover.reached_lsn = text_at(in, {"reachedLSN"});
     o.recover.database = text_at(in, {"database"});
-    for (const Json& q : at(in, {"queries"})) o.recover.queries.push_back({text_at(q, {"sql"}), text_at(q, {"expect"})});
+    for (const Json& q : at(in, {"queries"}))
+      o.recover.queries.push_back({text_at(q, {"sql"}), text_at(q, {"expect"})});
     for (const Json& t : at(in, {"counts"})) o.recover.counts.push_back(t.get<std::string>());
     for (const Json& c : at(target->pod_template, {"spec", "containers"})) {
-      if (text_at(c, {"name"}) == target->container) o.recover.memory_mib = specs::memory_mib(at(c, {"resources"}));
+      if (text_at(c, {"name"}) == target->container)
+        o.recover.memory_mib = specs::memory_mib(at(c, {"resources"}));
     }
   };
   StepResult r = run_job(a, *scene, call);
@@ -168,12 +188,17 @@ StepResult recover(Action& a) {
   }
   if (r.kind != StepResult::Kind::kDone) return r;
   Json queries = at(r.result, {"queries"});
-  a.status.extra["verification"] = {{"queries", queries}, {"counts", at(r.result, {"counts"})}, {"databases", at(r.result, {"databases"})}};
-  a.status.extra["verified"] = queries.is_array() && !queries.empty() ? fmt::format("{} queries as expected", queries.size()) : "structure only";
+  a.status.extra["verification"] = {
+      {"queries", queries}, {"counts", at(r.result, {"counts"})}, {"databases", at(r.result, {"databases"})}};
+  a.status.extra["verified"] = queries.is_array() && !queries.empty()
+                                   ? fmt::format("{} queries as expected", queries.size())
+                                   : "structure only";
   a.status.extra["reached"] = {{"lsn", at(r.result, {"replayedLSN"})},
                                {"timeline", at(r.result, {"newTimeline"})},
                                {"systemIdentifier", at(r.result, {"systemIdentifier"})}};
-  a.status.extra["undo"] = {{"directory", at(r.result, {"undoDirectory"})}, {"bytes", at(r.result, {"undoBytes"})}, {"claim", target->data_claim}};
+  a.status.extra["undo"] = {{"directory", at(r.result, {"undoDirectory"})},
+                            {"bytes", at(r.result, {"undoBytes"})},
+                            {"claim", target->data_claim}};
   return r;
 }
 
@@ -181,7 +206,8 @@ StepResult undo_recover(Action& a) {
   auto scene = scene_of(a);
   if (!scene) return StepResult::of(scene.error());
   const plan::MemberView* target = target_of(a, *scene);
-  if (target == nullptr) return StepResult::failed(base::refused("NoMember", "the target is no longer in the topology"));
+  if (target == nullptr)
+    return StepResult::failed(base::refused("NoMember", "the target is no longer in the topology"));
   // A recovery that still runs is ended first: its pod gets SIGTERM, ends at once, and is waited for.
   auto claim = claim_left_by(a, "recover", 1);
   if (!claim) return StepResult::of(claim.error());
@@ -219,8 +245,10 @@ StepResult prove(Action& a) {
   auto scene = scene_of(a);
   if (!scene) return StepResult::of(scene.error());
   const plan::MemberView* target = target_of(a, *scene);
-  if (target == nullptr) return StepResult::failed(base::refused("NoMember", "the target is no longer in the topology"));
-  if (auto gate = network_gate(a.world, "the operator", "pgrunbook-operator", a.world.own_labels, *target)) return *gate;
+  if (target == nullptr)
+    return StepResult::failed(base::refused("NoMember", "the target is no longer in the topology"));
+  if (auto gate = network_gate(a.world, "the operator", "pgrunbook-operator", a.world.own_labels, *target))
+    return *gate;
   if (a.result("proof-marker").is_null()) {
     auto session = connect_role(a, *scene, *target);
     if (!session) return StepResult::of(session.error());
@@ -228,12 +256,14 @@ StepResult prove(Action& a) {
     if (!who) return StepResult::of(who.error());
     const Json& recovered = a.result("recover");
     if (text_at(*who, {"systemIdentifier"}) != text_at(recovered, {"systemIdentifier"}) ||
-        number_at(*who, {"timeline"}) != number_at(recovered, {"newTimeline"}) || at(*who, {"inRecovery"}) != Json(false)) {
-      return StepResult::failed(base::refused("OtherServer",
-                                              fmt::format("{} serves system {} on timeline {}, not what was recovered (system {}, timeline {})",
-                                                          target->name, text_at(*who, {"systemIdentifier"}), number_at(*who, {"timeline"}),
-                                                          text_at(recovered, {"systemIdentifier"}), number_at(recovered, {"newTimeline"})),
-                                              "look at the pod's log"));
+        number_at(*who, {"timeline"}) != number_at(recovered, {"newTimeline"}) ||
+        at(*who, {"inRecovery"}) != Json(false)) {
+      return StepResult::failed(base::refused(
+          "OtherServer",
+          fmt::format("{} serves system {} on timeline {}, not what was recovered (system {}, timeline {})",
+                      target->name, text_at(*who, {"systemIdentifier"}), number_at(*who, {"timeline"}),
+                      text_at(recovered, {"systemIdentifier"}), number_at(recovered, {"newTimeline"})),
+          "look at the pod's log"));
     }
     auto marked = mark_and_switch(*session, "pgrunbook proof " + a.meta.name);
     if (!marked) return StepResult::of(marked.error());
@@ -255,7 +285,8 @@ Flow restore_flow(Action& action, const api::RestoreSpec& spec) {
   flow.plan_only = spec.mode == "Plan";
   flow.cancel = spec.cancel || action.meta.deleting;
   flow.approved_plan = spec.approved_plan;
-  flow.approval_required = spec.approval.value_or("None") == "Required" || !plan::managed_by(action.object).empty();
+  flow.approval_required =
+      spec.approval.value_or("None") == "Required" || !plan::managed_by(action.object).empty();
   flow.plan = [spec](Action& a) { return plan_restore(a, spec); };
   flow.still_true = [](Action& a) {
     auto scene = scene_of(a);
@@ -268,26 +299,32 @@ Flow restore_flow(Action& action, const api::RestoreSpec& spec) {
     std::vector<Step> steps;
     steps.push_back(hold_step("the volume of " + target));
     Step stop;
-    stop.planned = {"stop-target", api::StepKind::kConvergent, fmt::format("scale {} to 0 and wait until its pod is gone", target)};
+    stop.planned = {"stop-target", api::StepKind::kConvergent,
+                    fmt::format("scale {} to 0 and wait until its pod is gone", target)};
     stop.run = [target](Action& x) { return scale_down(x, target); };
     stop.revert = [target, before](Action& x) { return start_member(x, target, before); };
     steps.push_back(stop);
     Step rec;
     rec.planned = {"recover", api::StepKind::kIrreversible,
-                   fmt::format("in a Job on the volume of {}: restore backup {} beside the present data, replay WAL up to {} on timeline {}, verify, promote, "
+                   fmt::format("in a Job on the volume of {}: restore backup {} beside the present data, "
+                               "replay WAL up to {} on timeline {}, verify, promote, "
                                "archive the new timeline, exchange the directories",
-                               target, text_at(in, {"backupID"}), text_at(in, {"targetLSN"}), number_at(in, {"timeline"}))};
+                               target, text_at(in, {"backupID"}), text_at(in, {"targetLSN"}),
+                               number_at(in, {"timeline"}))};
     rec.run = recover;
     rec.revert = undo_recover;
     steps.push_back(rec);
     Step start;
-    start.planned = {"start-target", api::StepKind::kConvergent, fmt::format("scale {} to 1 and wait until it is ready", target)};
+    start.planned = {"start-target", api::StepKind::kConvergent,
+                     fmt::format("scale {} to 1 and wait until it is ready", target)};
     start.run = [target](Action& x) { return start_member(x, target, 1); };
     start.revert = [target](Action& x) { return start_member(x, target, 0); };
     steps.push_back(start);
     Step proof;
     proof.planned = {"prove", api::StepKind::kConvergent,
-                     fmt::format("see that {} serves the recovered system on its new timeline, and that a new WAL segment reaches the archive", target)};
+                     fmt::format("see that {} serves the recovered system on its new timeline, and that a "
+                                 "new WAL segment reaches the archive",
+                                 target)};
     proof.run = prove;
     steps.push_back(proof);
     return steps;
@@ -295,11 +332,13 @@ Flow restore_flow(Action& action, const api::RestoreSpec& spec) {
   flow.record = record_and_release;
   flow.success = [](Action& a) {
     std::string target = text_at(a.status.operation.inputs, {"target"});
-    std::string text = fmt::format("{} holds the database as of {} (timeline {}) and runs beside the primary; its former data are in {}", target,
-                                   text_at(a.status.extra, {"reached", "lsn"}), number_at(a.status.extra, {"reached", "timeline"}),
-                                   text_at(a.status.extra, {"undo", "directory"}));
+    std::string text = fmt::format(
+        "{} holds the database as of {} (timeline {}) and runs beside the primary; its former data are in {}",
+        target, text_at(a.status.extra, {"reached", "lsn"}),
+        number_at(a.status.extra, {"reached", "timeline"}), text_at(a.status.extra, {"undo", "directory"}));
     if (text_at(a.status.operation.inputs, {"cutover"}) == "Manual") {
-      text += fmt::format(". HINT: to switch to it, create a Failover with type: Cutover and candidate: {}", target);
+      text += fmt::format(". HINT: to switch to it, create a Failover with type: Cutover and candidate: {}",
+                          target);
     }
     return text;
   };

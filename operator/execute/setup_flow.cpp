@@ -12,7 +12,9 @@ using base::text_at;
 
 namespace {
 
-const plan::MemberView* member_of(Action& a, const plan::SceneView& scene) { return scene.member(text_at(a.status.operation.inputs, {"member"})); }
+const plan::MemberView* member_of(Action& a, const plan::SceneView& scene) {
+  return scene.member(text_at(a.status.operation.inputs, {"member"}));
+}
 
 StepResult plan_setup(Action& a, const api::TopologySpec& spec) {
   Json& in = a.status.operation.inputs;
@@ -21,12 +23,15 @@ StepResult plan_setup(Action& a, const api::TopologySpec& spec) {
   if (!scene) return StepResult::of(scene.error());
   const plan::MemberView* m = scene->member(scene->primary);
   if (m == nullptr) {
-    return StepResult::blocked(base::refused("NoPrimary", "no member is selected by the topology's Services", "correct the selector or spec.services"));
+    return StepResult::blocked(base::refused("NoPrimary", "no member is selected by the topology's Services",
+                                             "correct the selector or spec.services"));
   }
   if (!m->recreate) {
-    return StepResult::blocked(base::refused("RollingUpdate",
-                                             fmt::format("{} {} has strategy RollingUpdate: two pods could open one data directory", m->workload.kind, m->workload.name),
-                                             "set spec.strategy.type: Recreate on the workload"));
+    return StepResult::blocked(
+        base::refused("RollingUpdate",
+                      fmt::format("{} {} has strategy RollingUpdate: two pods could open one data directory",
+                                  m->workload.kind, m->workload.name),
+                      "set spec.strategy.type: Recreate on the workload"));
   }
   std::vector<std::string> running;
   for (const plan::ApplicationView& app : scene->applications) {
@@ -34,21 +39,26 @@ StepResult plan_setup(Action& a, const api::TopologySpec& spec) {
   }
   if (!running.empty()) {
     return StepResult::blocked(base::refused(
-        "ApplicationsRunning", fmt::format("setting up archiving restarts {}, and the applications {} are running", m->name, fmt::join(running, ", ")),
+        "ApplicationsRunning",
+        fmt::format("setting up archiving restarts {}, and the applications {} are running", m->name,
+                    fmt::join(running, ", ")),
         fmt::format("scale them to 0 for a minute: kubectl scale {} --replicas=0; it goes on by itself",
                     fmt::format("deployment/{}", fmt::join(running, " deployment/")))));
   }
-  if (auto gate = network_gate(a.world, "the operator", "pgrunbook-operator", a.world.own_labels, *m)) return *gate;
+  if (auto gate = network_gate(a.world, "the operator", "pgrunbook-operator", a.world.own_labels, *m))
+    return *gate;
   auto login = application_login(a.world, *scene, *m);
   if (!login) return StepResult::of(login.error());
   auto session = a.world.connect(*login, Deadline::after(std::chrono::seconds(8)));
   if (!session) return StepResult::of(session.error());
-  auto command = session->value("select current_setting('archive_command')", Deadline::after(std::chrono::seconds(5)));
+  auto command =
+      session->value("select current_setting('archive_command')", Deadline::after(std::chrono::seconds(5)));
   std::string former = command ? *command : "";
   bool ours = former.find("pgrunbook-agent archive-wal") != std::string::npos;
   if (!former.empty() && former != "(disabled)" && !ours && !spec.archive.wal.replace_existing) {
-    return StepResult::blocked(base::refused("ForeignArchiveCommand", fmt::format("{} archives by another command: {}", m->name, former),
-                                             "it is kept; to replace it set spec.archive.wal.replaceExisting: true"));
+    return StepResult::blocked(base::refused(
+        "ForeignArchiveCommand", fmt::format("{} archives by another command: {}", m->name, former),
+        "it is kept; to replace it set spec.archive.wal.replaceExisting: true"));
   }
   if (auto made = ensure_role_password(a.world); !made) return StepResult::of(made.error());
   in["member"] = m->name;
@@ -56,8 +66,9 @@ StepResult plan_setup(Action& a, const api::TopologySpec& spec) {
   in["claims"] = Json::array({m->data_claim_uid});
   in["replaceExisting"] = spec.archive.wal.replace_existing;
   in["former"] = former;
-  a.status.plan = {{"digest", plan_digest(a.meta.uid, {{"member", m->name}})},
-                   {"facts", {{"member", m->name}, {"formerArchiveCommand", former}, {"repository", m->repository}}}};
+  a.status.plan = {
+      {"digest", plan_digest(a.meta.uid, {{"member", m->name}})},
+      {"facts", {{"member", m->name}, {"formerArchiveCommand", former}, {"repository", m->repository}}}};
   return StepResult::done();
 }
 
@@ -65,8 +76,10 @@ StepResult setup_job(Action& a, bool put_back) {
   auto scene = scene_of(a);
   if (!scene) return StepResult::of(scene.error());
   const plan::MemberView* m = member_of(a, *scene);
-  if (m == nullptr) return StepResult::failed(base::refused("NoMember", "the member is no longer in the topology"));
-  auto claim = put_back ? claim_left_by(a, "setup", a.status.operation.attempt) : Result<std::string>(std::string());
+  if (m == nullptr)
+    return StepResult::failed(base::refused("NoMember", "the member is no longer in the topology"));
+  auto claim =
+      put_back ? claim_left_by(a, "setup", a.status.operation.attempt) : Result<std::string>(std::string());
   if (!claim) return StepResult::of(claim.error());
   JobCall call;
   call.step = put_back ? "put-back" : "setup";
@@ -88,15 +101,21 @@ StepResult proof(Action& a) {
   auto scene = scene_of(a);
   if (!scene) return StepResult::of(scene.error());
   const plan::MemberView* m = member_of(a, *scene);
-  if (m == nullptr) return StepResult::failed(base::refused("NoMember", "the member is no longer in the topology"));
+  if (m == nullptr)
+    return StepResult::failed(base::refused("NoMember", "the member is no longer in the topology"));
   if (a.result("marker").is_null()) {
     auto session = connect_role(a, *scene, *m);
     if (!session) return StepResult::of(session.error());
-    auto mode = session->value("select current_setting('archive_mode') || ' ' || current_setting('archive_command')", Deadline::after(std::chrono::seconds(5)));
+    auto mode =
+        session->value("select current_setting('archive_mode') || ' ' || current_setting('archive_command')",
+                       Deadline::after(std::chrono::seconds(5)));
     if (!mode) return StepResult::of(mode.error());
     if (mode->rfind("on ", 0) != 0 || mode->find("pgrunbook-agent archive-wal") == std::string::npos) {
-      return StepResult::failed(base::refused("SettingsOverridden", fmt::format("after setup {} runs with archive_mode and archive_command: {}", m->name, *mode),
-                                              "a setting on the server's command line outranks ALTER SYSTEM; remove it from the container's arguments"));
+      return StepResult::failed(base::refused(
+          "SettingsOverridden",
+          fmt::format("after setup {} runs with archive_mode and archive_command: {}", m->name, *mode),
+          "a setting on the server's command line outranks ALTER SYSTEM; remove it from the container's "
+          "arguments"));
     }
     auto marked = mark_and_switch(*session, "pgrunbook setup proof");
     if (!marked) return StepResult::of(marked.error());
@@ -125,23 +144,30 @@ Flow setup_flow(Action& action, const api::TopologySpec& spec) {
     std::vector<Step> steps;
     steps.push_back(hold_step("the volume of " + name));
     Step stop;
-    stop.planned = {"stop-primary", api::StepKind::kConvergent, fmt::format("stop {} cleanly with a session of the application's role, scale it to 0", name)};
+    stop.planned = {
+        "stop-primary", api::StepKind::kConvergent,
+        fmt::format("stop {} cleanly with a session of the application's role, scale it to 0", name)};
     stop.run = [name](Action& x) { return stop_member(x, "stop-primary", name, Login::kApplication); };
     stop.revert = [name, replicas](Action& x) { return start_member(x, name, replicas); };
     steps.push_back(stop);
     Step job;
     job.planned = {"setup", api::StepKind::kConvergent,
-                   fmt::format("in a Job on the volume of {}: make the role pgrunbook, set archive_mode, archive_command and pg_hba, install the agent", name)};
+                   fmt::format("in a Job on the volume of {}: make the role pgrunbook, set archive_mode, "
+                               "archive_command and pg_hba, install the agent",
+                               name)};
     job.run = [](Action& x) { return setup_job(x, false); };
     job.revert = [](Action& x) { return setup_job(x, true); };
     steps.push_back(job);
     Step start;
-    start.planned = {"start-primary", api::StepKind::kConvergent, fmt::format("scale {} back and wait until it is ready", name)};
+    start.planned = {"start-primary", api::StepKind::kConvergent,
+                     fmt::format("scale {} back and wait until it is ready", name)};
     start.run = [name, replicas](Action& x) { return start_member(x, name, replicas); };
     start.revert = [name](Action& x) { return stop_member(x, "undo-stop", name, Login::kRole); };
     steps.push_back(start);
     Step prove;
-    prove.planned = {"prove", api::StepKind::kConvergent, "read the settings back as the role pgrunbook, switch WAL, and see the segment in the archive"};
+    prove.planned = {
+        "prove", api::StepKind::kConvergent,
+        "read the settings back as the role pgrunbook, switch WAL, and see the segment in the archive"};
     prove.run = proof;
     steps.push_back(prove);
     return steps;
@@ -152,7 +178,8 @@ Flow setup_flow(Action& action, const api::TopologySpec& spec) {
     return release_volumes(a, uids);
   };
   flow.success = [](Action& a) {
-    return fmt::format("{} archives to {}", text_at(a.status.operation.inputs, {"member"}), text_at(a.status.plan, {"facts", "repository"}));
+    return fmt::format("{} archives to {}", text_at(a.status.operation.inputs, {"member"}),
+                       text_at(a.status.plan, {"facts", "repository"}));
   };
   return flow;
 }

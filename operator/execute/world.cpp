@@ -65,17 +65,26 @@ StepResult StepResult::of(const Error& e) {
     case ErrorCode::kConflict:
     case ErrorCode::kInDoubt:
     case ErrorCode::kGone:
-    case ErrorCode::kCancelled: return waiting(e.text(), std::chrono::seconds(1));
+    case ErrorCode::kCancelled:
+      return waiting(e.text(), std::chrono::seconds(1));
     case ErrorCode::kForbidden:
-    case ErrorCode::kUnauthorized: return blocked(e);
-    default: return failed(e);
+    case ErrorCode::kUnauthorized:
+      return blocked(e);
+    default:
+      return failed(e);
   }
 }
 
-api::ActionRef Action::ref() const { return {kind, meta.name, meta.uid, api::spec_hash(at(object, {"spec"}))}; }
+api::ActionRef Action::ref() const {
+  return {kind, meta.name, meta.uid, api::spec_hash(at(object, {"spec"}))};
+}
 
 Json Action::owner_reference() const {
-  return {{"apiVersion", api::kApiVersion}, {"kind", kind}, {"name", meta.name}, {"uid", meta.uid}, {"controller", true}};
+  return {{"apiVersion", api::kApiVersion},
+          {"kind", kind},
+          {"name", meta.name},
+          {"uid", meta.uid},
+          {"controller", true}};
 }
 
 namespace {
@@ -87,8 +96,10 @@ const kube::Resource& workload_kind(const api::WorkloadRef& w) {
 Result<Json> get_workload(World& world, const api::WorkloadRef& w, const std::string& field) {
   auto found = world.api.get(workload_kind(w), world.ns, w.name, World::soon());
   if (!found && found.error().code == ErrorCode::kNotFound) {
-    Error e = base::refused("NoWorkload", fmt::format("{}: {} {} does not exist in namespace {}", field, w.kind, w.name, world.ns),
-                            "correct workloadRef, or create the workload");
+    Error e = base::refused(
+        "NoWorkload",
+        fmt::format("{}: {} {} does not exist in namespace {}", field, w.kind, w.name, world.ns),
+        "correct workloadRef, or create the workload");
     return fail(e);
   }
   return found;
@@ -99,7 +110,8 @@ std::vector<Json> pods_of(const Json& all, const Json& labels) {
   if (!labels.is_object() || labels.empty()) return out;
   for (const Json& pod : at(all, {"items"})) {
     bool match = plan::pod_counts(pod);
-    for (const auto& [key, value] : labels.items()) match = match && at(pod, {"metadata", "labels", key}) == value;
+    for (const auto& [key, value] : labels.items())
+      match = match && at(pod, {"metadata", "labels", key}) == value;
     if (match) out.push_back(pod);
   }
   return out;
@@ -111,8 +123,10 @@ Result<plan::SceneView> observe_scene(World& world, const std::string& topology_
   auto topology = world.api.get(kube::kinds::kTopology, world.ns, topology_name, World::soon());
   if (!topology) {
     if (topology.error().code != ErrorCode::kNotFound) return fail(topology.error());
-    return fail(base::refused("NoTopology", fmt::format("PostgresTopology {} does not exist in namespace {}", topology_name, world.ns),
-                              "create it, or correct spec.topologyRef.name"));
+    return fail(base::refused(
+        "NoTopology",
+        fmt::format("PostgresTopology {} does not exist in namespace {}", topology_name, world.ns),
+        "create it, or correct spec.topologyRef.name"));
   }
   plan::SceneView scene;
   scene.ns = world.ns;
@@ -121,20 +135,24 @@ Result<plan::SceneView> observe_scene(World& world, const std::string& topology_
   PGR_ASSIGN(scene.spec, api::topology_spec(at(*topology, {"spec"})));
   PGR_ASSIGN(Json claims, world.api.list(kube::kinds::kPersistentVolumeClaim, world.ns, {}, World::soon()));
   std::map<std::string, std::string> claim_uids;
-  for (const Json& c : at(claims, {"items"})) claim_uids[text_at(c, {"metadata", "name"})] = text_at(c, {"metadata", "uid"});
+  for (const Json& c : at(claims, {"items"}))
+    claim_uids[text_at(c, {"metadata", "name"})] = text_at(c, {"metadata", "uid"});
   PGR_ASSIGN(Json pods, world.api.list(kube::kinds::kPod, world.ns, {}, World::soon()));
   for (const api::Member& m : scene.spec.members) {
     PGR_ASSIGN(Json workload, get_workload(world, m.workload, fmt::format("member {}", m.name)));
-    PGR_ASSIGN(plan::MemberView view, plan::member_view(m, scene.spec.archive, topology_name, workload, claim_uids));
+    PGR_ASSIGN(plan::MemberView view,
+               plan::member_view(m, scene.spec.archive, topology_name, workload, claim_uids));
     view.pods = pods_of(pods, view.labels);
     scene.members.push_back(std::move(view));
   }
   for (std::size_t i = 0; i < scene.members.size(); ++i) {
     for (std::size_t j = 0; j < i; ++j) {
       if (scene.members[i].data_claim == scene.members[j].data_claim) {
-        return fail(base::refused("SharedVolume", fmt::format("members {} and {} keep their data on the same claim {}", scene.members[j].name,
-                                                              scene.members[i].name, scene.members[i].data_claim),
-                                  "every member needs a volume of its own"));
+        return fail(base::refused(
+            "SharedVolume",
+            fmt::format("members {} and {} keep their data on the same claim {}", scene.members[j].name,
+                        scene.members[i].name, scene.members[i].data_claim),
+            "every member needs a volume of its own"));
       }
     }
   }
@@ -142,7 +160,8 @@ Result<plan::SceneView> observe_scene(World& world, const std::string& topology_
     auto service = world.api.get(kube::kinds::kService, world.ns, s.name, World::soon());
     if (!service) {
       if (service.error().code != ErrorCode::kNotFound) return fail(service.error());
-      return fail(base::refused("NoService", fmt::format("Service {} does not exist in namespace {}", s.name, world.ns),
+      return fail(base::refused("NoService",
+                                fmt::format("Service {} does not exist in namespace {}", s.name, world.ns),
                                 "correct spec.services"));
     }
     plan::ServiceView view;
@@ -178,13 +197,17 @@ Result<std::string> secret_value(World& world, const std::string& secret, const 
   auto object = world.api.get(kube::kinds::kSecret, world.ns, secret, World::soon());
   if (!object) {
     Error e = object.error();
-    if (e.code == ErrorCode::kNotFound) e = base::refused("NoSecret", fmt::format("Secret {} does not exist", secret), "create it or correct the reference");
-    if (e.code == ErrorCode::kForbidden) e.hint = fmt::format("add {} to the chart's value secretNames", secret);
+    if (e.code == ErrorCode::kNotFound)
+      e = base::refused("NoSecret", fmt::format("Secret {} does not exist", secret),
+                        "create it or correct the reference");
+    if (e.code == ErrorCode::kForbidden)
+      e.hint = fmt::format("add {} to the chart's value secretNames", secret);
     return fail(e);
   }
   std::string data = text_at(*object, {"data", key});
   if (data.empty()) {
-    return fail(base::refused("NoSecretKey", fmt::format("Secret {} has no key {}, or it is empty", secret, key),
+    return fail(base::refused("NoSecretKey",
+                              fmt::format("Secret {} has no key {}, or it is empty", secret, key),
                               "correct the key in spec.connection.secretRef"));
   }
   return base::base64_decode(data);
@@ -199,7 +222,8 @@ Result<std::string> pod_address(const plan::MemberView& member) {
   return fail(ErrorCode::kUnavailable, fmt::format("member {} has no ready pod", member.name));
 }
 
-Result<sql::Target> application_login(World& world, const plan::SceneView& scene, const plan::MemberView& member) {
+Result<sql::Target> application_login(World& world, const plan::SceneView& scene,
+                                      const plan::MemberView& member) {
   const api::Connection& c = scene.spec.connection;
   sql::Target t;
   PGR_ASSIGN(t.user, secret_value(world, c.secret_name, c.username_key));
@@ -227,7 +251,8 @@ Result<> ensure_role_password(World& world) {
   // The test on resourceVersion makes two operators agree on one password.
   Json patch = {{"metadata", {{"resourceVersion", text_at(secret, {"metadata", "resourceVersion"})}}},
                 {"data", {{"password", base::base64(base::random_hex(24))}}}};
-  auto patched = world.api.patch(kube::kinds::kSecret, world.ns, api::kRolesSecret, kube::PatchType::kMerge, patch, "", World::soon());
+  auto patched = world.api.patch(kube::kinds::kSecret, world.ns, api::kRolesSecret, kube::PatchType::kMerge,
+                                 patch, "", World::soon());
   if (!patched && patched.error().code != ErrorCode::kConflict) return fail(patched.error());
   return {};
 }

@@ -21,8 +21,8 @@ using base::Deadline;
 using base::Error;
 using base::Result;
 
-// How a pod's container ended, as the kubelet reported it, kept after the pod object is gone: the first proof of a fence.
-// Fed by the watch on pods, asked by stop_member. Any thread.
+// How a pod's container ended, as the kubelet reported it, kept after the pod object is gone: the first proof
+// of a fence. Fed by the watch on pods, asked by stop_member. Any thread.
 class Terminations {
  public:
   void observe(const Json& pod);
@@ -38,12 +38,14 @@ class Terminations {
 struct World {
   kube::Api& api;
   std::string ns;
-  std::string agent_image;    // PGRUNBOOK_IMAGE
+  std::string agent_image;  // PGRUNBOOK_IMAGE
   std::string version;
-  Json own_labels;            // of the operator's pod, for NetworkPolicy checks
+  Json own_labels;  // of the operator's pod, for NetworkPolicy checks
   Terminations& terminations;
   std::function<Result<sql::Connection>(const sql::Target&, Deadline)> connect;
-  std::function<void(const Json& object, std::string_view type, std::string_view reason, std::string_view message)> event;
+  std::function<void(const Json& object, std::string_view type, std::string_view reason,
+                     std::string_view message)>
+      event;
   std::stop_token stop;
 
   [[nodiscard]] static Deadline soon() { return Deadline::after(std::chrono::seconds(20)); }
@@ -52,19 +54,21 @@ struct World {
 // What one look at a step found, or one act did.
 struct StepResult {
   enum class Kind { kDone, kWaiting, kFailed, kBlocked } kind = Kind::kWaiting;
-  Json result = Json::object();                   // kept in operation.results under the step's name
-  std::string message;                            // while waiting: what for
-  Json progress_detail;                           // {bytesDone, bytesTotal, ...} or null
-  Error error{};                                  // kFailed, kBlocked
-  std::chrono::milliseconds again{500};           // when to look next
+  Json result = Json::object();          // kept in operation.results under the step's name
+  std::string message;                   // while waiting: what for
+  Json progress_detail;                  // {bytesDone, bytesTotal, ...} or null
+  Error error{};                         // kFailed, kBlocked
+  std::chrono::milliseconds again{500};  // when to look next
 
   [[nodiscard]] static StepResult done(Json result = Json::object());
-  [[nodiscard]] static StepResult waiting(std::string message, std::chrono::milliseconds again = std::chrono::milliseconds(500));
+  [[nodiscard]] static StepResult waiting(std::string message,
+                                          std::chrono::milliseconds again = std::chrono::milliseconds(500));
   // The step cannot succeed: what was done is put back.
   [[nodiscard]] static StepResult failed(Error error);
   // A person is needed; looked at again by itself.
   [[nodiscard]] static StepResult blocked(Error error);
-  // kFailed for what no retry mends, kWaiting for what may pass (kUnavailable, kTimeout, kConflict, kInDoubt...).
+  // kFailed for what no retry mends, kWaiting for what may pass (kUnavailable, kTimeout, kConflict,
+  // kInDoubt...).
   [[nodiscard]] static StepResult of(const Error& error);
 };
 
@@ -72,7 +76,7 @@ struct StepResult {
 struct Action {
   World& world;
   const kube::Resource& resource;
-  Json object;              // as last read
+  Json object;  // as last read
   api::ObjectMeta meta;
   api::ActionStatus status;
   std::string kind;
@@ -81,12 +85,16 @@ struct Action {
 
   [[nodiscard]] api::ActionRef ref() const;
   [[nodiscard]] Json owner_reference() const;
-  [[nodiscard]] const Json& input(std::string_view key) const { return base::at(status.operation.inputs, {key}); }
-  [[nodiscard]] const Json& result(std::string_view step) const { return base::at(status.operation.results, {step}); }
+  [[nodiscard]] const Json& input(std::string_view key) const {
+    return base::at(status.operation.inputs, {key});
+  }
+  [[nodiscard]] const Json& result(std::string_view step) const {
+    return base::at(status.operation.results, {step});
+  }
 };
 
-// A step of a flow: its sentence, how to take it, how to put it back. Both functions look at the world first, so that
-// calling them again after a crash is the resume.
+// A step of a flow: its sentence, how to take it, how to put it back. Both functions look at the world first,
+// so that calling them again after a crash is the resume.
 struct Step {
   api::PlannedStep planned;
   std::function<StepResult(Action&)> run;
@@ -98,8 +106,10 @@ struct Step {
 [[nodiscard]] Result<plan::SceneView> observe_scene(World& world, const std::string& topology_name);
 
 // Credentials. kNotFound/kInvalid name the Secret and the key.
-[[nodiscard]] Result<sql::Target> application_login(World& world, const plan::SceneView& scene, const plan::MemberView& member);
-[[nodiscard]] Result<sql::Target> role_login(World& world, const plan::SceneView& scene, const plan::MemberView& member);
+[[nodiscard]] Result<sql::Target> application_login(World& world, const plan::SceneView& scene,
+                                                    const plan::MemberView& member);
+[[nodiscard]] Result<sql::Target> role_login(World& world, const plan::SceneView& scene,
+                                             const plan::MemberView& member);
 // Makes a password in the Secret pgrunbook-roles where it is empty.
 [[nodiscard]] Result<> ensure_role_password(World& world);
 

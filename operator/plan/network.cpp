@@ -46,7 +46,8 @@ bool peer_matches(const Json& rule, std::string_view key, const std::string& ns,
   if (!peers.is_array() || peers.empty()) return true;
   return std::any_of(peers.begin(), peers.end(), [&](const Json& p) {
     const Json& block = base::at(p, {"ipBlock"});
-    if (block.is_object()) return base::text_at(block, {"cidr"}) == "0.0.0.0/0" && base::at(block, {"except"}).is_null();
+    if (block.is_object())
+      return base::text_at(block, {"cidr"}) == "0.0.0.0/0" && base::at(block, {"except"}).is_null();
     const Json& spaces = base::at(p, {"namespaceSelector"});
     if (spaces.is_object() && !space_matches(spaces, ns)) return false;
     const Json& pods = base::at(p, {"podSelector"});
@@ -54,8 +55,9 @@ bool peer_matches(const Json& rule, std::string_view key, const std::string& ns,
   });
 }
 
-bool direction_allows(const Json& policies, std::string_view type, std::string_view rules_key, std::string_view peer_key,
-                      const std::string& ns, const Json& own, const Json& other, int port) {
+bool direction_allows(const Json& policies, std::string_view type, std::string_view rules_key,
+                      std::string_view peer_key, const std::string& ns, const Json& own, const Json& other,
+                      int port) {
   bool selected = false;
   for (const Json& policy : policies) {
     const Json& spec = base::at(policy, {"spec"});
@@ -104,12 +106,13 @@ bool selector_matches(const Json& selector, const Json& labels) {
   return true;
 }
 
-Verdict network_verdict(const Json& policies, const std::string& ns, const Json& client_labels, const Json& server_labels,
-                        int port) {
+Verdict network_verdict(const Json& policies, const std::string& ns, const Json& client_labels,
+                        const Json& server_labels, int port) {
   Verdict v;
   if (!policies.is_array()) return v;
   v.egress = direction_allows(policies, "Egress", "egress", "to", ns, client_labels, server_labels, port);
-  v.ingress = direction_allows(policies, "Ingress", "ingress", "from", ns, server_labels, client_labels, port);
+  v.ingress =
+      direction_allows(policies, "Ingress", "ingress", "from", ns, server_labels, client_labels, port);
   return v;
 }
 
@@ -135,13 +138,15 @@ std::vector<Json> admitted_clients(const Json& policies, const Json& server_labe
   if (!policies.is_array()) return out;
   for (const Json& policy : policies) {
     const Json& rules = base::at(policy, {"spec", "ingress"});
-    if (!rules.is_array() || !selector_matches(base::at(policy, {"spec", "podSelector"}), server_labels)) continue;
+    if (!rules.is_array() || !selector_matches(base::at(policy, {"spec", "podSelector"}), server_labels))
+      continue;
     for (const Json& rule : rules) {
       const Json& peers = base::at(rule, {"from"});
       if (!peers.is_array()) continue;
       for (const Json& peer : peers) {
         const Json& labels = base::at(peer, {"podSelector", "matchLabels"});
-        if (labels.is_object() && !labels.empty() && std::find(out.begin(), out.end(), labels) == out.end()) out.push_back(labels);
+        if (labels.is_object() && !labels.empty() && std::find(out.begin(), out.end(), labels) == out.end())
+          out.push_back(labels);
       }
     }
   }

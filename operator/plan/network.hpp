@@ -1,9 +1,10 @@
 // Whether NetworkPolicies let one pod reach another, and if not, the policy to add. Pure.
 //
-// Semantics by networking.k8s.io/v1: a pod that no policy selects for a direction is open in that direction; otherwise
-// the union of the selecting policies' rules decides. Both directions must allow: egress of the client, ingress of the
-// server. Peers by ipBlock count only when they hold every address; a peer's namespaceSelector counts when it is empty or
-// names our namespace by kubernetes.io/metadata.name, because a namespaced operator cannot read other labels.
+// Semantics by networking.k8s.io/v1: a pod that no policy selects for a direction is open in that direction;
+// otherwise the union of the selecting policies' rules decides. Both directions must allow: egress of the
+// client, ingress of the server. Peers by ipBlock count only when they hold every address; a peer's
+// namespaceSelector counts when it is empty or names our namespace by kubernetes.io/metadata.name, because a
+// namespaced operator cannot read other labels.
 #pragma once
 
 #include <optional>
@@ -26,8 +27,8 @@ struct Verdict {
                                       const Json& server_labels, int port);
 
 // The YAML of the policies that are missing, ready for kubectl apply. `name` is used for metadata.name.
-[[nodiscard]] std::string missing_policy_yaml(const Verdict& verdict, const std::string& name, const Json& client_labels,
-                                              const Json& server_labels, int port);
+[[nodiscard]] std::string missing_policy_yaml(const Verdict& verdict, const std::string& name,
+                                              const Json& client_labels, const Json& server_labels, int port);
 
 // Labels of the clients that ingress policies of a server name by matchLabels, each once.
 [[nodiscard]] std::vector<Json> admitted_clients(const Json& policies, const Json& server_labels);

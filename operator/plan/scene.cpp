@@ -25,14 +25,16 @@ int annotation_number(const Json& object, int otherwise) {
 }
 
 bool inside(const std::string& path, const std::string& directory) {
-  return path == directory || (path.size() > directory.size() && path.compare(0, directory.size(), directory) == 0 &&
-                               (directory.back() == '/' || path[directory.size()] == '/'));
+  return path == directory ||
+         (path.size() > directory.size() && path.compare(0, directory.size(), directory) == 0 &&
+          (directory.back() == '/' || path[directory.size()] == '/'));
 }
 
 }  // namespace
 
 const MemberView* SceneView::member(std::string_view name) const {
-  auto found = std::find_if(members.begin(), members.end(), [&](const MemberView& m) { return m.name == name; });
+  auto found =
+      std::find_if(members.begin(), members.end(), [&](const MemberView& m) { return m.name == name; });
   return found == members.end() ? nullptr : &*found;
 }
 
@@ -49,8 +51,9 @@ bool pod_ready(const Json& pod) {
          });
 }
 
-Result<MemberView> member_view(const api::Member& member, const api::Archive& archive, const std::string& topology,
-                               const Json& workload, const std::map<std::string, std::string>& claim_uids) {
+Result<MemberView> member_view(const api::Member& member, const api::Archive& archive,
+                               const std::string& topology, const Json& workload,
+                               const std::map<std::string, std::string>& claim_uids) {
   MemberView v;
   std::string field = fmt::format("member {}", member.name);
   v.name = member.name;
@@ -61,26 +64,30 @@ Result<MemberView> member_view(const api::Member& member, const api::Archive& ar
   v.replicas_before = annotation_number(workload, 1);
   v.pod_template = at(workload, {"spec", "template"});
   v.labels = at(v.pod_template, {"metadata", "labels"});
-  v.recreate = member.workload.kind != "Deployment" || text_at(workload, {"spec", "strategy", "type"}) == "Recreate";
+  v.recreate =
+      member.workload.kind != "Deployment" || text_at(workload, {"spec", "strategy", "type"}) == "Recreate";
   if (v.replicas > 1) {
-    return fail(base::refused("SeveralReplicas", fmt::format("{}: {} {} has {} replicas; a member is one PostgreSQL instance", field,
-                                                             member.workload.kind, member.workload.name, v.replicas),
+    return fail(base::refused("SeveralReplicas",
+                              fmt::format("{}: {} {} has {} replicas; a member is one PostgreSQL instance",
+                                          field, member.workload.kind, member.workload.name, v.replicas),
                               "scale it to 1, or name each instance as a member of its own"));
   }
   const Json& containers = at(v.pod_template, {"spec", "containers"});
   const Json* container = nullptr;
   if (containers.is_array()) {
     for (const Json& c : containers) {
-      if (member.container.empty() ? containers.size() == 1 : text_at(c, {"name"}) == member.container) container = &c;
+      if (member.container.empty() ? containers.size() == 1 : text_at(c, {"name"}) == member.container)
+        container = &c;
     }
   }
   if (container == nullptr) {
-    return fail(base::refused("UnknownContainer",
-                              member.container.empty()
-                                  ? fmt::format("{}: {} {} has several containers", field, member.workload.kind, member.workload.name)
-                                  : fmt::format("{}: {} {} has no container {}", field, member.workload.kind, member.workload.name,
-                                                member.container),
-                              fmt::format("set spec.members[name={}].container to the one that runs PostgreSQL", member.name)));
+    return fail(base::refused(
+        "UnknownContainer",
+        member.container.empty() ? fmt::format("{}: {} {} has several containers", field,
+                                               member.workload.kind, member.workload.name)
+                                 : fmt::format("{}: {} {} has no container {}", field, member.workload.kind,
+                                               member.workload.name, member.container),
+        fmt::format("set spec.members[name={}].container to the one that runs PostgreSQL", member.name)));
   }
   v.container = text_at(*container, {"name"});
   v.image = text_at(*container, {"image"});
@@ -109,7 +116,8 @@ Result<MemberView> member_view(const api::Member& member, const api::Archive& ar
   if (const Json& made = at(workload, {"spec", "volumeClaimTemplates"}); made.is_array()) {
     for (const Json& claim : made) {
       std::string name = text_at(claim, {"metadata", "name"});
-      claim_of[name] = fmt::format("{}-{}-{}", name, member.workload.name, number_at(workload, {"spec", "ordinals", "start"}));
+      claim_of[name] = fmt::format("{}-{}-{}", name, member.workload.name,
+                                   number_at(workload, {"spec", "ordinals", "start"}));
     }
   }
   bool has_subpath = false;
@@ -130,23 +138,31 @@ Result<MemberView> member_view(const api::Member& member, const api::Archive& ar
     }
   }
   if (v.data_claim.empty()) {
-    return fail(base::refused("NoDataVolume",
-                              fmt::format("{}: no PersistentVolumeClaim is mounted above the data directory {}", field, v.data_directory),
-                              "a member's data must lie on a claim of its own; check dataDirectory and the volumes of the workload"));
+    return fail(
+        base::refused("NoDataVolume",
+                      fmt::format("{}: no PersistentVolumeClaim is mounted above the data directory {}",
+                                  field, v.data_directory),
+                      "a member's data must lie on a claim of its own; check dataDirectory and the volumes "
+                      "of the workload"));
   }
   if (v.archive_mount.empty()) {
     return fail(base::refused("ArchiveNotMounted",
-                              fmt::format("{}: the archive's claim {} is not mounted in container {}", field, archive.claim_name, v.container),
-                              fmt::format("mount the claim {} into {} {}", archive.claim_name, member.workload.kind, member.workload.name)));
+                              fmt::format("{}: the archive's claim {} is not mounted in container {}", field,
+                                          archive.claim_name, v.container),
+                              fmt::format("mount the claim {} into {} {}", archive.claim_name,
+                                          member.workload.kind, member.workload.name)));
   }
   if (has_subpath) {
-    return fail(base::refused("SubPath", fmt::format("{}: a volume is mounted by subPath, which this version does not support", field),
-                              "mount the volume's root"));
+    return fail(base::refused(
+        "SubPath",
+        fmt::format("{}: a volume is mounted by subPath, which this version does not support", field),
+        "mount the volume's root"));
   }
   auto uid = claim_uids.find(v.data_claim);
   if (uid == claim_uids.end() || claim_uids.find(archive.claim_name) == claim_uids.end()) {
     const std::string& missing = uid == claim_uids.end() ? v.data_claim : archive.claim_name;
-    return fail(base::refused("NoClaim", fmt::format("{}: PersistentVolumeClaim {} does not exist", field, missing),
+    return fail(base::refused("NoClaim",
+                              fmt::format("{}: PersistentVolumeClaim {} does not exist", field, missing),
                               "create the claim or correct its name"));
   }
   v.data_claim_uid = uid->second;
@@ -175,40 +191,47 @@ std::string selected_member(const Json& selector, const std::vector<MemberView>&
   return found;
 }
 
-Result<Json> switched_selector(const ServiceView& service, const MemberView& to, const std::vector<MemberView>& members) {
+Result<Json> switched_selector(const ServiceView& service, const MemberView& to,
+                               const std::vector<MemberView>& members) {
   Json next = service.selector;
   if (!next.is_object() || next.empty()) {
-    return fail(base::refused("NoSelector", fmt::format("Service {} has no selector", service.name),
-                              "a Service without a selector cannot be switched; give it one that matches the primary's pods"));
+    return fail(base::refused(
+        "NoSelector", fmt::format("Service {} has no selector", service.name),
+        "a Service without a selector cannot be switched; give it one that matches the primary's pods"));
   }
   for (auto& [key, value] : next.items()) {
     const Json& theirs = at(to.labels, {key});
     if (!theirs.is_string()) {
       return fail(base::refused("SelectorKeyMissing",
-                                fmt::format("Service {} selects by {}, a label the pods of {} do not have", service.name, key, to.name),
-                                fmt::format("add the label {} to the pod template of {} {}", key, to.workload.kind, to.workload.name)));
+                                fmt::format("Service {} selects by {}, a label the pods of {} do not have",
+                                            service.name, key, to.name),
+                                fmt::format("add the label {} to the pod template of {} {}", key,
+                                            to.workload.kind, to.workload.name)));
     }
     value = theirs;
   }
   std::string now = selected_member(next, members);
   if (now != to.name) {
-    return fail(base::refused("SelectorAmbiguous",
-                              fmt::format("Service {} cannot tell {} from another member: selector {} matches more than one", service.name,
-                                          to.name, next.dump()),
-                              "add a label to the selector that differs between the members"));
+    return fail(base::refused(
+        "SelectorAmbiguous",
+        fmt::format("Service {} cannot tell {} from another member: selector {} matches more than one",
+                    service.name, to.name, next.dump()),
+        "add a label to the selector that differs between the members"));
   }
   return next;
 }
 
-Json git_change(const std::string& object, const std::string& manager, const std::string& was, const std::string& becomes) {
+Json git_change(const std::string& object, const std::string& manager, const std::string& was,
+                const std::string& becomes) {
   Json change = {{"object", object}, {"diff", fmt::format("-{}\n+{}", was, becomes)}};
   if (!manager.empty()) change["manager"] = manager;
   return change;
 }
 
 bool managed(const Json& git_changes) {
-  return git_changes.is_array() &&
-         std::any_of(git_changes.begin(), git_changes.end(), [](const Json& c) { return !text_at(c, {"manager"}).empty(); });
+  return git_changes.is_array() && std::any_of(git_changes.begin(), git_changes.end(), [](const Json& c) {
+           return !text_at(c, {"manager"}).empty();
+         });
 }
 
 std::string managed_by(const Json& object) {
@@ -223,7 +246,8 @@ std::string managed_by(const Json& object) {
   };
   if (has(annotations, "argocd.argoproj.io/") || has(labels, "argocd.argoproj.io/")) return "Argo CD";
   if (has(labels, "kustomize.toolkit.fluxcd.io/") || has(labels, "helm.toolkit.fluxcd.io/")) return "Flux";
-  if (has(annotations, "meta.helm.sh/release-name")) return "Helm release " + text_at(annotations, {"meta.helm.sh/release-name"});
+  if (has(annotations, "meta.helm.sh/release-name"))
+    return "Helm release " + text_at(annotations, {"meta.helm.sh/release-name"});
   if (text_at(labels, {"app.kubernetes.io/managed-by"}) == "Helm") return "Helm";
   return "";
 }

@@ -17,22 +17,22 @@ struct MemberView {
   std::string name;
   api::WorkloadRef workload;
   std::string workload_uid;
-  std::string manager;          // who else manages the workload (managed_by)
-  int replicas = 0;             // wanted
-  int replicas_before = 1;      // from the annotation, else 1
-  Json pod_template;            // .spec.template
-  Json labels;                  // of the pods
+  std::string manager;      // who else manages the workload (managed_by)
+  int replicas = 0;         // wanted
+  int replicas_before = 1;  // from the annotation, else 1
+  Json pod_template;        // .spec.template
+  Json labels;              // of the pods
   std::string container;
   std::string image;
   std::string data_directory;
-  std::string mount;            // where the data volume is mounted
+  std::string mount;  // where the data volume is mounted
   std::string data_claim, data_claim_uid;
   std::string archive_claim;
-  std::string archive_mount;    // where the archive's claim is mounted
-  std::string repository;       // <archive_mount>/<path>/<topology>
-  bool recreate = true;         // strategy Recreate, or a StatefulSet
+  std::string archive_mount;  // where the archive's claim is mounted
+  std::string repository;     // <archive_mount>/<path>/<topology>
+  bool recreate = true;       // strategy Recreate, or a StatefulSet
   int port = 5432;
-  std::vector<Json> pods;       // live, those matching the template's labels, not finished
+  std::vector<Json> pods;  // live, those matching the template's labels, not finished
 };
 
 struct ServiceView {
@@ -56,28 +56,32 @@ struct SceneView {
   std::vector<MemberView> members;
   std::vector<ServiceView> services;
   std::vector<ApplicationView> applications;
-  std::string primary;  // name of the member that every Service selects; empty where they disagree or select none
+  std::string
+      primary;  // name of the member that every Service selects; empty where they disagree or select none
 
   [[nodiscard]] const MemberView* member(std::string_view name) const;
 };
 
 // Reads a member off its workload. Errors name the field of the topology and what to write there.
-[[nodiscard]] Result<MemberView> member_view(const api::Member& member, const api::Archive& archive, const std::string& topology,
-                                             const Json& workload, const std::map<std::string, std::string>& claim_uids);
+[[nodiscard]] Result<MemberView> member_view(const api::Member& member, const api::Archive& archive,
+                                             const std::string& topology, const Json& workload,
+                                             const std::map<std::string, std::string>& claim_uids);
 
 // The member whose pod labels a selector matches; empty where none or several do.
 [[nodiscard]] std::string selected_member(const Json& selector, const std::vector<MemberView>& members);
 
-// The Service's selector once `to` is primary: the old keys with the new member's values. Refused where the new member
-// lacks a key, where nothing would change, or where the result would also match another member.
-[[nodiscard]] Result<Json> switched_selector(const ServiceView& service, const MemberView& to, const std::vector<MemberView>& members);
+// The Service's selector once `to` is primary: the old keys with the new member's values. Refused where the
+// new member lacks a key, where nothing would change, or where the result would also match another member.
+[[nodiscard]] Result<Json> switched_selector(const ServiceView& service, const MemberView& to,
+                                             const std::vector<MemberView>& members);
 
 // Who else manages an object, by its marks: "Argo CD", "Flux", "Helm release x", or empty.
 [[nodiscard]] std::string managed_by(const Json& object);
 
-// One entry of status.plan.gitChanges: an object that the action changes, who else manages it, and the lines that what
-// manages it must take over, or it will change them back.
-[[nodiscard]] Json git_change(const std::string& object, const std::string& manager, const std::string& was, const std::string& becomes);
+// One entry of status.plan.gitChanges: an object that the action changes, who else manages it, and the lines
+// that what manages it must take over, or it will change them back.
+[[nodiscard]] Json git_change(const std::string& object, const std::string& manager, const std::string& was,
+                              const std::string& becomes);
 // Whether anybody else manages an object of the list: then no plan goes without approval.
 [[nodiscard]] bool managed(const Json& git_changes);
 

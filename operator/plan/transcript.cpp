@@ -14,7 +14,8 @@ namespace {
 std::string cell(const Json& value) {
   std::string text = value.is_string() ? value.get<std::string>() : value.dump();
   std::string out;
-  for (char c : base::cut_text(text, 600)) out += c == '\n' || c == '\r' ? std::string(" ") : c == '|' ? std::string("\\|") : std::string(1, c);
+  for (char c : base::cut_text(text, 600))
+    out += c == '\n' || c == '\r' ? std::string(" ") : c == '|' ? std::string("\\|") : std::string(1, c);
   return out;
 }
 
@@ -28,7 +29,8 @@ void table(std::string* out, const Json& object) {
 
 }  // namespace
 
-std::string transcript(const std::string& kind, const Json& object, const api::ActionStatus& status, const std::string& outcome) {
+std::string transcript(const std::string& kind, const Json& object, const api::ActionStatus& status,
+                       const std::string& outcome) {
   std::string out = fmt::format("# {} {}: {}\n\n", kind, text_at(object, {"metadata", "name"}), outcome);
   Json head = {{"namespace", text_at(object, {"metadata", "namespace"})},
                {"uid", text_at(object, {"metadata", "uid"})},
@@ -37,7 +39,8 @@ std::string transcript(const std::string& kind, const Json& object, const api::A
                {"plan", text_at(status.plan, {"digest"})}};
   std::string approved = text_at(object, {"spec", "approvedPlan"});
   if (!approved.empty()) head["approved plan"] = approved;
-  if (status.operation.failure.is_object()) head["why it was put back"] = text_at(status.operation.failure, {"message"});
+  if (status.operation.failure.is_object())
+    head["why it was put back"] = text_at(status.operation.failure, {"message"});
   table(&out, head);
   out += "All times are UTC.\n\n";
   if (const Json& facts = at(status.plan, {"facts"}); facts.is_object() && !facts.empty()) {
@@ -50,8 +53,9 @@ std::string transcript(const std::string& kind, const Json& object, const api::A
   }
   out += "## Steps\n\n| step | began | ended | what | result |\n|---|---|---|---|---|\n";
   for (const Json& line : status.operation.log) {
-    out += fmt::format("| {} | {} | {} | {} | {} |\n", cell(at(line, {"step"})), text_at(line, {"startTime"}), text_at(line, {"endTime"}),
-                       cell(at(line, {"text"})), cell(at(line, {"outcome"}).is_null() ? Json("") : at(line, {"outcome"})));
+    out += fmt::format("| {} | {} | {} | {} | {} |\n", cell(at(line, {"step"})), text_at(line, {"startTime"}),
+                       text_at(line, {"endTime"}), cell(at(line, {"text"})),
+                       cell(at(line, {"outcome"}).is_null() ? Json("") : at(line, {"outcome"})));
   }
   out += "\n## What each step found\n\n";
   for (const auto& [step, result] : status.operation.results.items()) {

@@ -11,7 +11,8 @@ using base::text_at;
 
 namespace {
 
-const Json kSmall = {{"requests", {{"cpu", "50m"}, {"memory", "128Mi"}}}, {"limits", {{"cpu", "500m"}, {"memory", "128Mi"}}}};
+const Json kSmall = {{"requests", {{"cpu", "50m"}, {"memory", "128Mi"}}},
+                     {"limits", {{"cpu", "500m"}, {"memory", "128Mi"}}}};
 
 const Json* member_container(const plan::MemberView& m) {
   for (const Json& c : at(m.pod_template, {"spec", "containers"})) {
@@ -21,7 +22,8 @@ const Json* member_container(const plan::MemberView& m) {
 }
 
 Json secret_env(const std::string& name, const std::string& secret, const std::string& key, bool optional) {
-  return {{"name", name}, {"valueFrom", {{"secretKeyRef", {{"name", secret}, {"key", key}, {"optional", optional}}}}}};
+  return {{"name", name},
+          {"valueFrom", {{"secretKeyRef", {{"name", secret}, {"key", key}, {"optional", optional}}}}}};
 }
 
 // What every container of ours needs under PodSecurity "restricted".
@@ -46,7 +48,8 @@ std::string job_name(const std::string& kind, const std::string& uid, const std:
   return fmt::format("{}-{}-{}-{}", kind_prefix(kind), uid.substr(0, 8), step, attempt);
 }
 
-Json job_labels(const std::string& topology, const std::string& action_uid, const std::string& step, const Json& extra) {
+Json job_labels(const std::string& topology, const std::string& action_uid, const std::string& step,
+                const Json& extra) {
   Json labels = extra.is_object() ? extra : Json::object();
   labels["app.kubernetes.io/name"] = "pgrunbook";
   labels["app.kubernetes.io/component"] = "job";
@@ -63,8 +66,10 @@ int memory_mib(const Json& resources) {
   auto [rest, ec] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (ec != std::errc{}) return 0;
   std::string unit = text.substr(static_cast<std::size_t>(rest - text.data()));
-  constexpr std::pair<std::string_view, double> kUnits[] = {{"", 1},           {"k", 1e3},       {"M", 1e6},         {"G", 1e9},  {"T", 1e12},
-                                                            {"Ki", 1024.0},    {"Mi", 1048576.0}, {"Gi", 1073741824.0}, {"Ti", 1099511627776.0}};
+  constexpr std::pair<std::string_view, double> kUnits[] = {
+      {"", 1},           {"k", 1e3},           {"M", 1e6},
+      {"G", 1e9},        {"T", 1e12},          {"Ki", 1024.0},
+      {"Mi", 1048576.0}, {"Gi", 1073741824.0}, {"Ti", 1099511627776.0}};
   for (const auto& [name, bytes] : kUnits) {
     if (name == unit) return static_cast<int>(value * bytes / 1048576.0);
   }
@@ -77,7 +82,8 @@ Json build_job(const JobRequest& q) {
   const Json* theirs = member_container(m);
 
   Json resources = kSmall;
-  if (q.member_sized && theirs != nullptr && at(*theirs, {"resources"}).is_object() && !at(*theirs, {"resources"}).empty()) {
+  if (q.member_sized && theirs != nullptr && at(*theirs, {"resources"}).is_object() &&
+      !at(*theirs, {"resources"}).empty()) {
     resources = at(*theirs, {"resources"});
   }
   if (q.overrides != nullptr && q.overrides->resources.is_object()) resources = q.overrides->resources;
@@ -86,7 +92,8 @@ Json build_job(const JobRequest& q) {
                               {{"name", "pgrunbook-tmp"}, {"emptyDir", Json::object()}}});
   Json mounts = Json::array({{{"name", "pgrunbook-agent"}, {"mountPath", "/pgrunbook"}, {"readOnly", true}},
                              {{"name", "pgrunbook-tmp"}, {"mountPath", "/tmp"}}});
-  auto claim = [&](const std::string& name, const std::string& claim_name, const std::string& path, bool read_only) {
+  auto claim = [&](const std::string& name, const std::string& claim_name, const std::string& path,
+                   bool read_only) {
     volumes.push_back({{"name", name}, {"persistentVolumeClaim", {{"claimName", claim_name}}}});
     mounts.push_back({{"name", name}, {"mountPath", path}, {"readOnly", read_only}});
   };
@@ -94,19 +101,24 @@ Json build_job(const JobRequest& q) {
   if (q.data != Mount::kNone) claim("pgrunbook-data", m.data_claim, m.mount, q.data == Mount::kReadOnly);
   if (!q.transcript_config_map.empty()) {
     volumes.push_back({{"name", "pgrunbook-transcript"}, {"configMap", {{"name", q.transcript_config_map}}}});
-    mounts.push_back({{"name", "pgrunbook-transcript"}, {"mountPath", "/pgrunbook-transcript"}, {"readOnly", true}});
+    mounts.push_back(
+        {{"name", "pgrunbook-transcript"}, {"mountPath", "/pgrunbook-transcript"}, {"readOnly", true}});
   }
 
-  Json env = Json::array({{{"name", "PGRUNBOOK_ORDER"}, {"value", api::to_json(q.order).dump()}},
-                          {{"name", "PGRUNBOOK_POD_UID"}, {"valueFrom", {{"fieldRef", {{"fieldPath", "metadata.uid"}}}}}},
-                          {{"name", "TZ"}, {"value", "UTC"}},
-                          {{"name", "HOME"}, {"value", "/tmp"}},
-                          secret_env("PGRUNBOOK_PASSWORD", api::kRolesSecret, "password", true)});
+  Json env = Json::array(
+      {{{"name", "PGRUNBOOK_ORDER"}, {"value", api::to_json(q.order).dump()}},
+       {{"name", "PGRUNBOOK_POD_UID"}, {"valueFrom", {{"fieldRef", {{"fieldPath", "metadata.uid"}}}}}},
+       {{"name", "TZ"}, {"value", "UTC"}},
+       {{"name", "HOME"}, {"value", "/tmp"}},
+       secret_env("PGRUNBOOK_PASSWORD", api::kRolesSecret, "password", true)});
   if (q.connection != nullptr) {
-    env.push_back(secret_env("PGRUNBOOK_APP_USER", q.connection->secret_name, q.connection->username_key, false));
-    env.push_back(secret_env("PGRUNBOOK_APP_PASSWORD", q.connection->secret_name, q.connection->password_key, false));
+    env.push_back(
+        secret_env("PGRUNBOOK_APP_USER", q.connection->secret_name, q.connection->username_key, false));
+    env.push_back(
+        secret_env("PGRUNBOOK_APP_PASSWORD", q.connection->secret_name, q.connection->password_key, false));
   }
-  // Images that find their server only through PATH or a library path set in the template (sclorg's older ones).
+  // Images that find their server only through PATH or a library path set in the template (sclorg's older
+  // ones).
   if (theirs != nullptr && at(*theirs, {"env"}).is_array()) {
     for (const Json& e : at(*theirs, {"env"})) {
       std::string name = text_at(e, {"name"});
@@ -129,10 +141,12 @@ Json build_job(const JobRequest& q) {
                 {"securityContext", restricted()},
                 {"resources", kSmall},
                 {"volumeMounts", Json::array({{{"name", "pgrunbook-agent"}, {"mountPath", "/pgrunbook"}}})}};
-  agent["resources"] = {{"requests", {{"cpu", "10m"}, {"memory", "64Mi"}}}, {"limits", {{"cpu", "200m"}, {"memory", "64Mi"}}}};
+  agent["resources"] = {{"requests", {{"cpu", "10m"}, {"memory", "64Mi"}}},
+                        {"limits", {{"cpu", "200m"}, {"memory", "64Mi"}}}};
   Json work = {{"name", "work"},
                {"image", m.image},
-               {"imagePullPolicy", theirs == nullptr ? "IfNotPresent" : text_at(*theirs, {"imagePullPolicy"}, "IfNotPresent")},
+               {"imagePullPolicy",
+                theirs == nullptr ? "IfNotPresent" : text_at(*theirs, {"imagePullPolicy"}, "IfNotPresent")},
                {"command", {"/pgrunbook/pgrunbook-agent", "job"}},
                {"env", env},
                {"securityContext", restricted()},
@@ -146,8 +160,8 @@ Json build_job(const JobRequest& q) {
                {"initContainers", Json::array({agent})},
                {"containers", Json::array({work})},
                {"volumes", volumes}};
-  for (const char* key : {"nodeSelector", "affinity", "tolerations", "priorityClassName", "runtimeClassName", "imagePullSecrets",
-                          "serviceAccountName", "hostAliases", "dnsConfig"}) {
+  for (const char* key : {"nodeSelector", "affinity", "tolerations", "priorityClassName", "runtimeClassName",
+                          "imagePullSecrets", "serviceAccountName", "hostAliases", "dnsConfig"}) {
     if (const Json& value = at(pod, {key}); !value.is_null()) spec[key] = value;
   }
   if (q.overrides != nullptr) {
@@ -155,15 +169,19 @@ Json build_job(const JobRequest& q) {
     if (q.overrides->tolerations.is_array()) spec["tolerations"] = q.overrides->tolerations;
   }
   // A running member's ReadWriteOnce volume can only be shared on its own node. By the node's name: its label
-  // kubernetes.io/hostname may be another word (OpenShift on AWS), and the Job's pod would never be scheduled.
+  // kubernetes.io/hostname may be another word (OpenShift on AWS), and the Job's pod would never be
+  // scheduled.
   std::string node;
   for (const Json& p : m.pods) node = text_at(p, {"spec", "nodeName"}, node);
   if (q.data != Mount::kNone && !node.empty()) {
-    Json& terms = spec["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"];
+    Json& terms = spec["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+                      ["nodeSelectorTerms"];
     if (!terms.is_array() || terms.empty()) terms = Json::array({Json::object()});
-    for (Json& term : terms) term["matchFields"].push_back({{"key", "metadata.name"}, {"operator", "In"}, {"values", {node}}});
+    for (Json& term : terms)
+      term["matchFields"].push_back({{"key", "metadata.name"}, {"operator", "In"}, {"values", {node}}});
   }
-  Json labels = job_labels(q.topology, q.order.action.uid, q.step, q.overrides != nullptr ? q.overrides->labels : Json());
+  Json labels = job_labels(q.topology, q.order.action.uid, q.step,
+                           q.overrides != nullptr ? q.overrides->labels : Json());
   Json job = {{"apiVersion", "batch/v1"},
               {"kind", "Job"},
               {"metadata", {{"name", q.name}, {"labels", labels}}},
@@ -175,7 +193,9 @@ Json build_job(const JobRequest& q) {
                 {"template",
                  {{"metadata",
                    {{"labels", labels},
-                    {"annotations", {{"sidecar.istio.io/inject", "false"}, {"cluster-autoscaler.kubernetes.io/safe-to-evict", "false"}}}}},
+                    {"annotations",
+                     {{"sidecar.istio.io/inject", "false"},
+                      {"cluster-autoscaler.kubernetes.io/safe-to-evict", "false"}}}}},
                   {"spec", spec}}}}}};
   if (q.owner.is_object()) job["metadata"]["ownerReferences"] = Json::array({q.owner});
   return job;

@@ -64,7 +64,8 @@ void need_time(Reader* r, std::string_view key, base::SystemTime* out) {
 
 Json files_json(const std::vector<ConfigurationFile>& files) {
   Json list = Json::array();
-  for (const ConfigurationFile& f : files) list.push_back({{"path", f.path}, {"keptAs", f.kept_as}, {"whyNot", f.why_not}});
+  for (const ConfigurationFile& f : files)
+    list.push_back({{"path", f.path}, {"keptAs", f.kept_as}, {"whyNot", f.why_not}});
   return list;
 }
 
@@ -125,7 +126,8 @@ Result<BackupRecord> backup_record_from_json(const Json& json) {
   Reader r(json, "backup.json");
   need_int(&r, "format", &b.format);
   if (json.is_object() && b.format != 1) {
-    return base::fail(base::ErrorCode::kInvalid, fmt::format("backup.json has format {}, this version knows 1", b.format));
+    return base::fail(base::ErrorCode::kInvalid,
+                      fmt::format("backup.json has format {}, this version knows 1", b.format));
   }
   std::string hash;
   r.need(kHashKey, &hash);

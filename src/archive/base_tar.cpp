@@ -13,10 +13,10 @@ namespace {
 using base::Result;
 using postgres::TarEntry;
 
-constexpr std::uint64_t kLargerFile = 1U << 20U;    // begins a frame of its own
+constexpr std::uint64_t kLargerFile = 1U << 20U;       // begins a frame of its own
 constexpr std::uint64_t kSmallestFrame = 256U << 10U;  // small files are grouped at least up to this
-constexpr std::uint64_t kGroup = 2U << 20U;         // a group of small files ends here
-constexpr std::uint64_t kLargestKept = 1U << 30U;   // of backup_manifest, in memory
+constexpr std::uint64_t kGroup = 2U << 20U;            // a group of small files ends here
+constexpr std::uint64_t kLargestKept = 1U << 30U;      // of backup_manifest, in memory
 
 // Hashes files and keeps the two whose text is needed.
 class Contents : public postgres::TarSink {
@@ -27,9 +27,9 @@ class Contents : public postgres::TarSink {
   }
   Result<> on_entry(const TarEntry& entry) override {
     if (entry.kind == postgres::TarKind::kSymbolicLink) {
-      return base::fail(base::refused("TablespacesUnsupported",
-                                      fmt::format("the backup holds the link {} to {}", entry.path, entry.link),
-                                      "tablespaces outside the data directory are not supported yet"));
+      return base::fail(base::refused(
+          "TablespacesUnsupported", fmt::format("the backup holds the link {} to {}", entry.path, entry.link),
+          "tablespaces outside the data directory are not supported yet"));
     }
     entry_ = entry;
     keep_ = nullptr;
@@ -120,7 +120,8 @@ Result<std::unique_ptr<BaseTarWriter>> BaseTarWriter::create(const std::string& 
   return std::unique_ptr<BaseTarWriter>(std::make_unique<Writer>(std::move(frames)));
 }
 
-Result<TarContents> read_base_tar(const std::string& path, const std::function<void(std::uint64_t)>& progress) {
+Result<TarContents> read_base_tar(const std::string& path,
+                                  const std::function<void(std::uint64_t)>& progress) {
   Contents sink;
   postgres::TarParser parser(&sink);
   auto take = [&](std::string_view bytes) -> Result<> {

@@ -3,11 +3,10 @@
 #include <algorithm>
 #include <cerrno>
 #include <deque>
-#include <future>
-#include <thread>
-
 #include <fcntl.h>
+#include <future>
 #include <sys/stat.h>
+#include <thread>
 #include <unistd.h>
 
 #include <fmt/format.h>
@@ -37,8 +36,10 @@ Result<Compressed> compress_frame(const std::string& raw, int level) {
   Compressed out;
   out.raw_size = raw.size();
   out.bytes.resize(ZSTD_compressBound(raw.size()));
-  std::size_t size = ZSTD_compress2(context.get(), out.bytes.data(), out.bytes.size(), raw.data(), raw.size());
-  if (ZSTD_isError(size) != 0) return base::fail(ErrorCode::kInternal, fmt::format("zstd: {}", ZSTD_getErrorName(size)));
+  std::size_t size =
+      ZSTD_compress2(context.get(), out.bytes.data(), out.bytes.size(), raw.data(), raw.size());
+  if (ZSTD_isError(size) != 0)
+    return base::fail(ErrorCode::kInternal, fmt::format("zstd: {}", ZSTD_getErrorName(size)));
   out.bytes.resize(size);
   return out;
 }
@@ -115,9 +116,8 @@ Result<> FrameWriter::cut() {
   if (s.open.empty()) return {};
   std::size_t workers = std::clamp(std::thread::hardware_concurrency(), 1U, kMostWorkers);
   while (s.pending.size() >= workers) PGR_TRY(s.write_oldest());
-  s.pending.push_back(std::async(std::launch::async, [raw = std::move(s.open), level = s.level] {
-    return compress_frame(raw, level);
-  }));
+  s.pending.push_back(std::async(
+      std::launch::async, [raw = std::move(s.open), level = s.level] { return compress_frame(raw, level); }));
   s.open = std::string();
   s.open.reserve(kLargestFrame);
   return {};
@@ -157,7 +157,8 @@ Result<> read_frames(const std::string& path, const OnRaw& on_raw) {
       left = ZSTD_decompressStream(context.get(), &out, &in);
       if (ZSTD_isError(left) != 0) return corrupt(path, ZSTD_getErrorName(left));
       if (out.pos > 0) PGR_TRY(on_raw(std::string_view(to.data(), out.pos)));
-      // A full output buffer may mean that more is waiting; only with room to spare the input is really used up.
+      // A full output buffer may mean that more is waiting; only with room to spare the input is really used
+      // up.
       flushed = out.pos < out.size || left == 0;
     }
   }
@@ -171,7 +172,8 @@ Result<std::string> read_frame(const std::string& path, const Frame& frame) {
   std::string stored(frame.size, '\0');
   std::size_t have = 0;
   while (have < stored.size()) {
-    ssize_t n = ::pread(fd.get(), stored.data() + have, stored.size() - have, static_cast<off_t>(frame.offset + have));
+    ssize_t n = ::pread(fd.get(), stored.data() + have, stored.size() - have,
+                        static_cast<off_t>(frame.offset + have));
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return base::fail(base::system_error("read", path));
     if (n == 0) return corrupt(path, "it ends too early");

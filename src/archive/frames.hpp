@@ -18,8 +18,8 @@ struct Frame {
   std::uint64_t raw_offset = 0, raw_size = 0;  // of what it holds
 };
 
-// Writes frames to a new file, compressing several at once. Every frame has zstd's own checksum and its uncompressed
-// length.
+// Writes frames to a new file, compressing several at once. Every frame has zstd's own checksum and its
+// uncompressed length.
 class FrameWriter {
  public:
   // `path` must not exist. Level as zstd's (1 to 19).
@@ -37,11 +37,11 @@ class FrameWriter {
   // Ends the last frame and syncs the file. Nothing may be appended afterwards.
   [[nodiscard]] base::Result<> finish();
 
-  [[nodiscard]] std::uint64_t open_bytes() const;    // uncompressed bytes in the open frame
-  [[nodiscard]] std::uint64_t raw_bytes() const;     // uncompressed bytes so far
-  [[nodiscard]] std::uint64_t stored_bytes() const;  // compressed bytes written so far
+  [[nodiscard]] std::uint64_t open_bytes() const;          // uncompressed bytes in the open frame
+  [[nodiscard]] std::uint64_t raw_bytes() const;           // uncompressed bytes so far
+  [[nodiscard]] std::uint64_t stored_bytes() const;        // compressed bytes written so far
   [[nodiscard]] const std::vector<Frame>& frames() const;  // all of them after finish()
-  [[nodiscard]] const std::string& stored_sha256() const;   // of the file, after finish()
+  [[nodiscard]] const std::string& stored_sha256() const;  // of the file, after finish()
 
   static constexpr std::uint64_t kLargestFrame = 4U << 20U;
 
@@ -53,8 +53,8 @@ class FrameWriter {
 
 using OnRaw = std::function<base::Result<>(std::string_view)>;
 
-// Uncompresses a whole .zst file of any number of frames, piece by piece. kCorrupt for a bad checksum, a bad frame or a
-// file that ends inside one.
+// Uncompresses a whole .zst file of any number of frames, piece by piece. kCorrupt for a bad checksum, a bad
+// frame or a file that ends inside one.
 [[nodiscard]] base::Result<> read_frames(const std::string& path, const OnRaw& on_raw);
 // Uncompresses one frame.
 [[nodiscard]] base::Result<std::string> read_frame(const std::string& path, const Frame& frame);

@@ -22,8 +22,8 @@ std::string Layout::outcome_json(const ActionKey& k) const {
 base::Result<> check_word(std::string_view word, std::string_view what) {
   bool good = !word.empty() && word.size() <= 253 && word.front() != '.' &&
               std::all_of(word.begin(), word.end(), [](char c) {
-                return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
-                       c == '-' || c == '_';
+                return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                       c == '.' || c == '-' || c == '_';
               });
   if (good) return {};
   return base::fail(base::ErrorCode::kInvalid, fmt::format("'{:.80}' cannot be {}", word, what),

@@ -10,13 +10,12 @@
 //   walbackup/<timeline>/<segment>.zst           also <segment>.partial.zst and <segment>.<offset>.backup.zst
 //   walbackup/<timeline>/writer.json             whose volume writes this timeline (put-if-absent)
 //   walbackup/<timeline>.history.zst             beside the folders, so that one listing shows every timeline
-//   salvage/<action uid>/<segment>.zst           last, incomplete segments, seen only by restores that name the action
-//   transcripts/<action uid>.md
-//   actions/<kind>-<name>-<hash>.json            what an action set out to do (put-if-absent)
-//   actions/<kind>-<name>-<hash>.outcome.json    how it ended (put-if-absent)
+//   salvage/<action uid>/<segment>.zst           last, incomplete segments, seen only by restores that name
+//   the action transcripts/<action uid>.md actions/<kind>-<name>-<hash>.json            what an action set
+//   out to do (put-if-absent) actions/<kind>-<name>-<hash>.outcome.json    how it ended (put-if-absent)
 //
-// Files are 0640, directories 2750: the group of the volume reads. Nothing outside these names is read, written or
-// counted, so a repository can stand beside anything else on its volume.
+// Files are 0640, directories 2750: the group of the volume reads. Nothing outside these names is read,
+// written or counted, so a repository can stand beside anything else on its volume.
 #pragma once
 
 #include <string>
@@ -29,7 +28,8 @@ namespace pgrunbook::archive {
 inline constexpr unsigned kFileMode = 0640;
 inline constexpr unsigned kDirectoryMode = 02750;
 
-// What identifies an action in the ledger: the same words again are the same action, whatever its object's uid.
+// What identifies an action in the ledger: the same words again are the same action, whatever its object's
+// uid.
 struct ActionKey {
   std::string kind, name, hash;
   std::string uid;  // of the object that published it; not part of the file's name
@@ -53,8 +53,12 @@ class Layout {
     return wal_directory() + "/" + postgres::history_name(timeline) + ".zst";
   }
   [[nodiscard]] std::string backups_directory() const { return root_ + "/basebackup"; }
-  [[nodiscard]] std::string backup_directory(const std::string& id) const { return backups_directory() + "/" + id; }
-  [[nodiscard]] std::string backup_json(const std::string& id) const { return backup_directory(id) + "/backup.json"; }
+  [[nodiscard]] std::string backup_directory(const std::string& id) const {
+    return backups_directory() + "/" + id;
+  }
+  [[nodiscard]] std::string backup_json(const std::string& id) const {
+    return backup_directory(id) + "/backup.json";
+  }
   [[nodiscard]] std::string salvage_directory(const std::string& action_uid) const {
     return root_ + "/salvage/" + action_uid;
   }
@@ -71,8 +75,8 @@ class Layout {
   std::string root_;
 };
 
-// A word that may stand in a file's name: letters, digits, '.', '-', '_', not beginning with '.', 1 to 253 bytes.
-// kInvalid, naming `what`, otherwise: nothing from outside becomes a path unchecked.
+// A word that may stand in a file's name: letters, digits, '.', '-', '_', not beginning with '.', 1 to 253
+// bytes. kInvalid, naming `what`, otherwise: nothing from outside becomes a path unchecked.
 [[nodiscard]] base::Result<> check_word(std::string_view word, std::string_view what);
 // check_word on all parts.
 [[nodiscard]] base::Result<> check_key(const ActionKey& key);

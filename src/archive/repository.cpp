@@ -4,9 +4,8 @@
 #include <array>
 #include <cerrno>
 #include <charconv>
-#include <thread>
-
 #include <fcntl.h>
+#include <thread>
 
 #include <fmt/format.h>
 
@@ -70,7 +69,8 @@ Result<RepositoryRecord> record_from_json(const Json& json) {
   std::vector<std::string> identifiers;
   r.maybe("format", &format);
   if (json.is_object() && format != 1) {
-    return base::fail(ErrorCode::kInvalid, fmt::format("repository.json has format {}, this version knows 1", format));
+    return base::fail(ErrorCode::kInvalid,
+                      fmt::format("repository.json has format {}, this version knows 1", format));
   }
   r.need("topology", &record.topology);
   r.need("topologyUID", &record.topology_uid);
@@ -82,13 +82,15 @@ Result<RepositoryRecord> record_from_json(const Json& json) {
   record.segment_size = static_cast<std::uint64_t>(segment_size);
   record.major_version = static_cast<int>(major);
   if (!postgres::valid_segment_size(record.segment_size)) {
-    return base::fail(ErrorCode::kCorrupt, fmt::format("repository.json names a segment size of {} bytes", segment_size));
+    return base::fail(ErrorCode::kCorrupt,
+                      fmt::format("repository.json names a segment size of {} bytes", segment_size));
   }
   for (const std::string& text : identifiers) {
     std::uint64_t id = 0;
     auto [stop, code] = std::from_chars(text.data(), text.data() + text.size(), id);
     if (code != std::errc{} || stop != text.data() + text.size()) {
-      return base::fail(ErrorCode::kCorrupt, fmt::format("repository.json names the system identifier '{}'", text));
+      return base::fail(ErrorCode::kCorrupt,
+                        fmt::format("repository.json names the system identifier '{}'", text));
     }
     record.system_identifiers.push_back(id);
   }
@@ -122,8 +124,9 @@ Result<> check_owner(const RepositoryRecord& record, const std::string& path, co
   if (system_identifier && std::find(ids.begin(), ids.end(), *system_identifier) == ids.end()) {
     return base::fail(base::refused(
         "SystemIdentifierMismatch",
-        fmt::format("the repository {} is of the cluster with system identifier {}, this server's is {}", path,
-                    ids.empty() ? std::string("none") : std::to_string(ids.front()), *system_identifier),
+        fmt::format("the repository {} is of the cluster with system identifier {}, this server's is {}",
+                    path, ids.empty() ? std::string("none") : std::to_string(ids.front()),
+                    *system_identifier),
         "another database cluster needs another topology, and so a repository of its own"));
   }
   return {};
@@ -133,12 +136,14 @@ Result<> check_owner(const RepositoryRecord& record, const std::string& path, co
 Result<> check_empty(const std::string& path) {
   auto names = base::list_directory(path);
   if (!names) return names.error().code == ErrorCode::kNotFound ? Result<>() : base::fail(names.error());
-  std::erase_if(*names, [](const std::string& n) { return n == ".lock" || n.starts_with(".repository.json."); });
+  std::erase_if(*names,
+                [](const std::string& n) { return n == ".lock" || n.starts_with(".repository.json."); });
   if (names->empty()) return {};
-  return base::fail(base::refused(
-      "RepositoryNotEmpty",
-      fmt::format("{} is not empty ({}{}) and has no repository.json", path, names->front(), names->size() > 1 ? ", ..." : ""),
-      "name an archive path where nothing lies yet; what is there is not touched"));
+  return base::fail(
+      base::refused("RepositoryNotEmpty",
+                    fmt::format("{} is not empty ({}{}) and has no repository.json", path, names->front(),
+                                names->size() > 1 ? ", ..." : ""),
+                    "name an archive path where nothing lies yet; what is there is not touched"));
 }
 
 // Held by a record lock on an open file: it dies with its holder, also over NFS.
@@ -148,13 +153,15 @@ Result<base::Fd> lock(const std::string& root) {
   if (!fd.valid()) return base::fail(base::system_error("open", path));
   auto deadline = base::Deadline::after(kLockPatience);
   while (true) {
-    struct flock range {};
+    struct flock range{};
     range.l_type = F_WRLCK;
     range.l_whence = SEEK_SET;
     if (::fcntl(fd.get(), F_OFD_SETLK, &range) == 0) return fd;
-    if (errno != EAGAIN && errno != EACCES && errno != EINTR) return base::fail(base::system_error("lock", path));
+    if (errno != EAGAIN && errno != EACCES && errno != EINTR)
+      return base::fail(base::system_error("lock", path));
     if (deadline.passed()) {
-      return base::fail(ErrorCode::kTimeout, fmt::format("{} stays locked", path), "another Job works on this repository");
+      return base::fail(ErrorCode::kTimeout, fmt::format("{} stays locked", path),
+                        "another Job works on this repository");
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
   }
@@ -219,8 +226,9 @@ Result<Repository> Repository::open(const std::string& path, const Owner& owner,
   return repository;
 }
 
-Result<Repository> Repository::create(const std::string& path, const Owner& owner, std::uint64_t system_identifier,
-                                      std::uint64_t segment_size, int major_version, TimelineId timeline) {
+Result<Repository> Repository::create(const std::string& path, const Owner& owner,
+                                      std::uint64_t system_identifier, std::uint64_t segment_size,
+                                      int major_version, TimelineId timeline) {
   auto there = open(path, owner, system_identifier);
   if (there || there.error().code != ErrorCode::kNotFound) return there;
   RepositoryRecord record;
@@ -265,12 +273,14 @@ Result<> Repository::add_timeline(const TimelineRecord& timeline) {
                 [](const auto& a, const auto& b) { return a.timeline < b.timeline; });
       return {};
     }
-    if (there->maker == timeline.maker && there->parent == timeline.parent && there->fork == timeline.fork) return {};
-    base::Error e = base::error(ErrorCode::kConflict,
-                                fmt::format("timeline {} was already made by action {}, from timeline {} at {}",
-                                            timeline.timeline.number(), there->maker.empty() ? "none" : there->maker,
-                                            there->parent.number(), there->fork.text()),
-                                "recover again: PostgreSQL then takes the next number");
+    if (there->maker == timeline.maker && there->parent == timeline.parent && there->fork == timeline.fork)
+      return {};
+    base::Error e =
+        base::error(ErrorCode::kConflict,
+                    fmt::format("timeline {} was already made by action {}, from timeline {} at {}",
+                                timeline.timeline.number(), there->maker.empty() ? "none" : there->maker,
+                                there->parent.number(), there->fork.text()),
+                    "recover again: PostgreSQL then takes the next number");
     e.reason = "TimelineTaken";
     return base::fail(std::move(e));
   });
@@ -280,7 +290,8 @@ Result<> Repository::set_timeline_state(TimelineId timeline, TimelineState state
   return update([&](RepositoryRecord* record) -> Result<> {
     TimelineRecord* there = record->find(timeline);
     if (there == nullptr) {
-      return base::fail(ErrorCode::kNotFound, fmt::format("timeline {} is not in repository.json", timeline.number()));
+      return base::fail(ErrorCode::kNotFound,
+                        fmt::format("timeline {} is not in repository.json", timeline.number()));
     }
     there->state = state;
     return {};
@@ -302,7 +313,8 @@ Result<> Repository::claim_writer(TimelineId timeline, const std::string& claim_
       "TimelineOfAnotherWriter",
       fmt::format("timeline {} is written by the server on the claim with uid {}, not by the one on {}",
                   timeline.number(), writer, claim_uid),
-      "this server is a copy of the other one: set archive_mode=off on it, or recover it through a PostgresRestore"));
+      "this server is a copy of the other one: set archive_mode=off on it, or recover it through a "
+      "PostgresRestore"));
 }
 
 Result<std::string> Repository::writer_of(TimelineId timeline) const {

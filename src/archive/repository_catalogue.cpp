@@ -45,7 +45,8 @@ Result<BackupRecord> Repository::backup(const std::string& id) const {
   }
   PGR_ASSIGN(BackupRecord record, backup_record_from_json(*json));
   if (record.id != id) {
-    return base::fail(ErrorCode::kCorrupt, fmt::format("backup.json of {} is of the backup {}", id, record.id));
+    return base::fail(ErrorCode::kCorrupt,
+                      fmt::format("backup.json of {} is of the backup {}", id, record.id));
   }
   return record;
 }
@@ -87,7 +88,8 @@ Result<LedgerEntry> Repository::publish_action(const ActionKey& key, const Json&
   PGR_ASSIGN(bool ours, put_json(layout_.action_json(key), content));
   PGR_ASSIGN(auto entry, find_action(key));
   if (!entry) {
-    return base::fail(ErrorCode::kConflict, fmt::format("{} vanished after it was written", layout_.action_json(key)));
+    return base::fail(ErrorCode::kConflict,
+                      fmt::format("{} vanished after it was written", layout_.action_json(key)));
   }
   entry->ours = ours;
   return *entry;
@@ -99,7 +101,8 @@ Result<Json> Repository::finish_action(const ActionKey& key, const Json& outcome
   (void)ours;
   PGR_ASSIGN(auto stands, read_json(layout_.outcome_json(key)));
   if (!stands) {
-    return base::fail(ErrorCode::kConflict, fmt::format("{} vanished after it was written", layout_.outcome_json(key)));
+    return base::fail(ErrorCode::kConflict,
+                      fmt::format("{} vanished after it was written", layout_.outcome_json(key)));
   }
   return *stands;
 }

@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <map>
 #include <set>
-
 #include <sys/stat.h>
 
 #include <fmt/format.h>
@@ -30,7 +29,8 @@ Result<TimelineHistory> Repository::history(TimelineId timeline) const {
   if (content) return TimelineHistory::parse(timeline, *content);
   if (content.error().code != ErrorCode::kNotFound) return base::fail(content.error());
   const TimelineRecord* record = record_.find(timeline);
-  if (timeline.number() == 1 || (record != nullptr && !record->parent.valid())) return TimelineHistory(timeline);
+  if (timeline.number() == 1 || (record != nullptr && !record->parent.valid()))
+    return TimelineHistory(timeline);
   return base::fail(ErrorCode::kNotFound,
                     fmt::format("{} is not in the repository", postgres::history_name(timeline)),
                     "without it nobody knows where this timeline began");
@@ -135,7 +135,7 @@ Result<postgres::WalPageHeader> Repository::check_stored(const postgres::WalName
 
 Result<Put> Repository::put_wal(const std::string& source, const postgres::WalName& name,
                                 std::optional<base::Deadline> deadline) const {
-  struct stat st {};
+  struct stat st{};
   if (::stat(source.c_str(), &st) != 0) return base::fail(base::system_error("look at", source));
   auto size = static_cast<std::uint64_t>(st.st_size);
   if (name.kind == WalKind::kHistory || name.kind == WalKind::kBackup) {
@@ -144,7 +144,8 @@ Result<Put> Repository::put_wal(const std::string& source, const postgres::WalNa
     }
     PGR_ASSIGN(std::string content, base::read_file(source));
     if (name.kind == WalKind::kHistory) {
-      if (auto parsed = TimelineHistory::parse(name.timeline, content); !parsed) return base::fail(parsed.error());
+      if (auto parsed = TimelineHistory::parse(name.timeline, content); !parsed)
+        return base::fail(parsed.error());
     }
     return put_bytes_if_absent(content, layout_.wal_file(name));
   }

@@ -3,12 +3,11 @@
 #include <algorithm>
 #include <cerrno>
 #include <ctime>
-#include <memory>
-#include <vector>
-
 #include <fcntl.h>
+#include <memory>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <vector>
 
 #include <fmt/format.h>
 #include <zstd.h>
@@ -34,13 +33,15 @@ std::string directory_of(const std::string& path) {
 }
 std::string name_of(const std::string& path) { return path.substr(path.find_last_of('/') + 1); }
 
-// Unique among hosts, processes and threads; begins with '.', so that no listing of ours takes it for an object.
+// Unique among hosts, processes and threads; begins with '.', so that no listing of ours takes it for an
+// object.
 std::string temporary_beside(const std::string& path) {
   char host[65] = {};
   ::gethostname(host, sizeof host - 1);
   std::string safe = host;
   std::replace(safe.begin(), safe.end(), '/', '_');
-  return fmt::format("{}/.{}.{}.{}.{}.part", directory_of(path), name_of(path), safe, ::getpid(), base::random_hex(4));
+  return fmt::format("{}/.{}.{}.{}.{}.part", directory_of(path), name_of(path), safe, ::getpid(),
+                     base::random_hex(4));
 }
 
 // A file that is removed unless it was given away: an error leaves nothing behind.
@@ -86,7 +87,7 @@ class Source {
     Source s;
     s.path_ = path;
     s.fd_ = Fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-    struct stat st {};
+    struct stat st{};
     if (!s.fd_.valid() || ::fstat(s.fd_.get(), &st) != 0) return base::fail(base::system_error("open", path));
     s.size_ = static_cast<std::uint64_t>(st.st_size);
     return s;
@@ -100,7 +101,8 @@ class Source {
   [[nodiscard]] std::uint64_t size() const { return size_; }
   Result<> rewind() {
     rest_ = content_;
-    if (fd_.valid() && ::lseek(fd_.get(), 0, SEEK_SET) != 0) return base::fail(base::system_error("rewind", path_));
+    if (fd_.valid() && ::lseek(fd_.get(), 0, SEEK_SET) != 0)
+      return base::fail(base::system_error("rewind", path_));
     return {};
   }
   // Empty at the end.
@@ -154,10 +156,10 @@ Result<Put> compare(Source* source, const std::string& target, const PutOptions&
     PGR_TRY(base::sync_path(directory_of(target)));
     return Put::kAlreadyThere;
   }
-  base::Error e = base::error(ErrorCode::kConflict,
-                              fmt::format("{} exists with other content (sha256 {:.16} there, {:.16} here)", target,
-                                          theirs, ours),
-                              "two servers write one archive; nothing was overwritten");
+  base::Error e = base::error(
+      ErrorCode::kConflict,
+      fmt::format("{} exists with other content (sha256 {:.16} there, {:.16} here)", target, theirs, ours),
+      "two servers write one archive; nothing was overwritten");
   e.reason = "OtherContent";
   return base::fail(std::move(e));
 }
@@ -211,12 +213,14 @@ Result<Put> put(Source source, const std::string& target, const PutOptions& opti
 
 }  // namespace
 
-Result<Put> put_file_if_absent(const std::string& source, const std::string& target, const PutOptions& options) {
+Result<Put> put_file_if_absent(const std::string& source, const std::string& target,
+                               const PutOptions& options) {
   PGR_ASSIGN(Source s, Source::file(source));
   return put(std::move(s), target, options);
 }
 
-Result<Put> put_bytes_if_absent(std::string_view content, const std::string& target, const PutOptions& options) {
+Result<Put> put_bytes_if_absent(std::string_view content, const std::string& target,
+                                const PutOptions& options) {
   return put(Source::bytes(content), target, options);
 }
 
@@ -287,7 +291,7 @@ void remove_leftovers(const std::string& directory, int seconds) {
   for (const std::string& name : *names) {
     if (!name.starts_with('.') || !name.ends_with(".part")) continue;
     std::string path = directory + "/" + name;
-    struct stat st {};
+    struct stat st{};
     if (::lstat(path.c_str(), &st) == 0 && std::time(nullptr) - st.st_mtime > seconds) ::unlink(path.c_str());
   }
 }

@@ -3,9 +3,8 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <filesystem>
-
 #include <fcntl.h>
+#include <filesystem>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -69,7 +68,7 @@ Error system_error(std::string_view act, std::string_view path) {
 }
 
 bool exists(const std::string& path) {
-  struct stat s {};
+  struct stat s{};
   return ::lstat(path.c_str(), &s) == 0;
 }
 
@@ -114,14 +113,15 @@ Result<> sync_path(const std::string& path) {
 }
 
 Result<> make_directories(const std::string& path, unsigned mode) {
-  struct stat s {};
+  struct stat s{};
   if (::stat(path.c_str(), &s) == 0) {
     if (S_ISDIR(s.st_mode)) return {};
     return fail(ErrorCode::kConflict, fmt::format("{} exists and is no directory", path));
   }
   std::string parent = parent_of(path);
   if (parent != path && parent != "." && parent != "/") PGR_TRY(make_directories(parent, mode));
-  if (::mkdir(path.c_str(), mode) != 0 && errno != EEXIST) return fail(system_error("create directory", path));
+  if (::mkdir(path.c_str(), mode) != 0 && errno != EEXIST)
+    return fail(system_error("create directory", path));
   ::chmod(path.c_str(), mode);
   return sync_path(parent);
 }

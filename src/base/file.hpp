@@ -41,7 +41,8 @@ class Fd {
 [[nodiscard]] Result<std::string> read_file(const std::string& path);
 // Writes to a temporary name in the same directory, syncs, renames over `path`, syncs the directory.
 [[nodiscard]] Result<> replace_file(const std::string& path, std::string_view content, unsigned mode = 0640);
-// As replace_file, but fails with kAlreadyExists where `path` exists, by link(2): of two writers exactly one wins.
+// As replace_file, but fails with kAlreadyExists where `path` exists, by link(2): of two writers exactly one
+// wins.
 [[nodiscard]] Result<> create_file(const std::string& path, std::string_view content, unsigned mode = 0640);
 // Syncs a file or a directory.
 [[nodiscard]] Result<> sync_path(const std::string& path);

@@ -1,15 +1,14 @@
 #include "base/hash.hpp"
 
 #include <array>
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
+#include <sys/random.h>
 #include <vector>
 
 #include <openssl/evp.h>
 #include <openssl/sha.h>
-
-#include <cerrno>
-#include <cstring>
-#include <sys/random.h>
 
 namespace pgrunbook::base {
 namespace {
@@ -25,8 +24,8 @@ std::string to_hex(const unsigned char* data, std::size_t size) {
 }
 }  // namespace
 
-// The low-level functions, although deprecated: they need no provider loading, which would cost the archive command
-// several milliseconds per segment.
+// The low-level functions, although deprecated: they need no provider loading, which would cost the archive
+// command several milliseconds per segment.
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
 struct Sha256::State {
@@ -55,15 +54,17 @@ Result<std::string> sha256_file(const std::string& path) {
   if (!file) return fail(ErrorCode::kUnavailable, "cannot open " + path + ": " + std::strerror(errno));
   Sha256 h;
   std::vector<char> buffer(1 << 18);
-  while (std::size_t n = std::fread(buffer.data(), 1, buffer.size(), file.get())) h.update({buffer.data(), n});
+  while (std::size_t n = std::fread(buffer.data(), 1, buffer.size(), file.get()))
+    h.update({buffer.data(), n});
   if (std::ferror(file.get()) != 0) return fail(ErrorCode::kUnavailable, "cannot read " + path);
   return h.hex();
 }
 
 std::string base64(std::string_view bytes) {
   std::string out(4 * ((bytes.size() + 2) / 3) + 1, '\0');
-  int n = EVP_EncodeBlock(reinterpret_cast<unsigned char*>(out.data()),
-                          reinterpret_cast<const unsigned char*>(bytes.data()), static_cast<int>(bytes.size()));
+  int n =
+      EVP_EncodeBlock(reinterpret_cast<unsigned char*>(out.data()),
+                      reinterpret_cast<const unsigned char*>(bytes.data()), static_cast<int>(bytes.size()));
   out.resize(static_cast<std::size_t>(n));
   return out;
 }

@@ -26,12 +26,14 @@ const Json& at(const Json& object, std::initializer_list<std::string_view> path)
   return *here;
 }
 
-std::string text_at(const Json& object, std::initializer_list<std::string_view> path, std::string_view otherwise) {
+std::string text_at(const Json& object, std::initializer_list<std::string_view> path,
+                    std::string_view otherwise) {
   const Json& value = at(object, path);
   return value.is_string() ? value.get<std::string>() : std::string(otherwise);
 }
 
-std::int64_t number_at(const Json& object, std::initializer_list<std::string_view> path, std::int64_t otherwise) {
+std::int64_t number_at(const Json& object, std::initializer_list<std::string_view> path,
+                       std::int64_t otherwise) {
   const Json& value = at(object, path);
   return value.is_number_integer() ? value.get<std::int64_t>() : otherwise;
 }
@@ -50,7 +52,9 @@ Reader::Reader(const Json& object, std::string path) : object_(object), path_(st
   }
 }
 
-std::string Reader::path(std::string_view key) const { return path_.empty() ? std::string(key) : fmt::format("{}.{}", path_, key); }
+std::string Reader::path(std::string_view key) const {
+  return path_.empty() ? std::string(key) : fmt::format("{}.{}", path_, key);
+}
 
 void Reader::fail_with(Error e) {
   if (!error_) error_ = std::move(e);
@@ -66,7 +70,8 @@ const Json* Reader::child(std::string_view key) {
 const Json& Reader::required(std::string_view key) {
   const Json* value = child(key);
   if (value == nullptr) {
-    fail_with(error(ErrorCode::kInvalid, fmt::format("{} is missing", path(key)), fmt::format("set {}", path(key))));
+    fail_with(error(ErrorCode::kInvalid, fmt::format("{} is missing", path(key)),
+                    fmt::format("set {}", path(key))));
     return kNull;
   }
   return *value;
@@ -74,7 +79,8 @@ const Json& Reader::required(std::string_view key) {
 
 void Reader::need(std::string_view key, std::string* out) {
   if (!maybe(key, out)) {
-    fail_with(error(ErrorCode::kInvalid, fmt::format("{} is missing", path(key)), fmt::format("set {}", path(key))));
+    fail_with(error(ErrorCode::kInvalid, fmt::format("{} is missing", path(key)),
+                    fmt::format("set {}", path(key))));
   }
 }
 
@@ -94,7 +100,8 @@ bool Reader::maybe(std::string_view key, std::int64_t* out) {
   const Json* value = child(key);
   if (value == nullptr) return false;
   if (!value->is_number_integer()) {
-    fail_with(error(ErrorCode::kInvalid, fmt::format("{} is {}, not a whole number", path(key), value->dump())));
+    fail_with(
+        error(ErrorCode::kInvalid, fmt::format("{} is {}, not a whole number", path(key), value->dump())));
     return true;
   }
   *out = value->get<std::int64_t>();
@@ -105,7 +112,8 @@ bool Reader::maybe(std::string_view key, bool* out) {
   const Json* value = child(key);
   if (value == nullptr) return false;
   if (!value->is_boolean()) {
-    fail_with(error(ErrorCode::kInvalid, fmt::format("{} is {}, not true or false", path(key), value->dump())));
+    fail_with(
+        error(ErrorCode::kInvalid, fmt::format("{} is {}, not true or false", path(key), value->dump())));
     return true;
   }
   *out = value->get<bool>();
@@ -139,7 +147,8 @@ bool Reader::word(std::string_view key, std::initializer_list<std::string_view> 
       return true;
     }
   }
-  fail_with(error(ErrorCode::kInvalid, fmt::format("{} is {}, which is none of {}", path(key), value, fmt::join(words, ", "))));
+  fail_with(error(ErrorCode::kInvalid,
+                  fmt::format("{} is {}, which is none of {}", path(key), value, fmt::join(words, ", "))));
   return true;
 }
 

@@ -4,20 +4,34 @@ namespace pgrunbook::base {
 
 std::string_view to_string(ErrorCode code) {
   switch (code) {
-    case ErrorCode::kInvalid: return "Invalid";
-    case ErrorCode::kNotFound: return "NotFound";
-    case ErrorCode::kAlreadyExists: return "AlreadyExists";
-    case ErrorCode::kConflict: return "Conflict";
-    case ErrorCode::kForbidden: return "Forbidden";
-    case ErrorCode::kUnauthorized: return "Unauthorized";
-    case ErrorCode::kUnavailable: return "Unavailable";
-    case ErrorCode::kTimeout: return "Timeout";
-    case ErrorCode::kInDoubt: return "InDoubt";
-    case ErrorCode::kGone: return "Gone";
-    case ErrorCode::kCancelled: return "Cancelled";
-    case ErrorCode::kCorrupt: return "Corrupt";
-    case ErrorCode::kRefused: return "Refused";
-    case ErrorCode::kInternal: return "Internal";
+    case ErrorCode::kInvalid:
+      return "Invalid";
+    case ErrorCode::kNotFound:
+      return "NotFound";
+    case ErrorCode::kAlreadyExists:
+      return "AlreadyExists";
+    case ErrorCode::kConflict:
+      return "Conflict";
+    case ErrorCode::kForbidden:
+      return "Forbidden";
+    case ErrorCode::kUnauthorized:
+      return "Unauthorized";
+    case ErrorCode::kUnavailable:
+      return "Unavailable";
+    case ErrorCode::kTimeout:
+      return "Timeout";
+    case ErrorCode::kInDoubt:
+      return "InDoubt";
+    case ErrorCode::kGone:
+      return "Gone";
+    case ErrorCode::kCancelled:
+      return "Cancelled";
+    case ErrorCode::kCorrupt:
+      return "Corrupt";
+    case ErrorCode::kRefused:
+      return "Refused";
+    case ErrorCode::kInternal:
+      return "Internal";
   }
   return "Internal";
 }

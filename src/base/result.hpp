@@ -1,5 +1,5 @@
-// Results and errors: every call that can fail across a module border returns Result<T>. Exceptions live only inside
-// the file that uses a library which throws them.
+// Results and errors: every call that can fail across a module border returns Result<T>. Exceptions live only
+// inside the file that uses a library which throws them.
 #pragma once
 
 #include <chrono>
@@ -62,16 +62,17 @@ using Failure = tl::unexpected<Error>;
 
 }  // namespace pgrunbook::base
 
-// Returns the error of an expression to the caller: PGR_TRY(client.get(...)); PGR_ASSIGN(auto page, client.list(...));
+// Returns the error of an expression to the caller: PGR_TRY(client.get(...)); PGR_ASSIGN(auto page,
+// client.list(...));
 #define PGR_CONCAT_INNER(a, b) a##b
 #define PGR_CONCAT(a, b) PGR_CONCAT_INNER(a, b)
-#define PGR_TRY(expression)                                              \
-  do {                                                                   \
-    if (auto pgr_result = (expression); !pgr_result)                     \
-      return ::pgrunbook::base::fail(std::move(pgr_result).error());     \
+#define PGR_TRY(expression)                                          \
+  do {                                                               \
+    if (auto pgr_result = (expression); !pgr_result)                 \
+      return ::pgrunbook::base::fail(std::move(pgr_result).error()); \
   } while (false)
-#define PGR_ASSIGN(declaration, expression)                                             \
-  auto PGR_CONCAT(pgr_value_, __LINE__) = (expression);                                 \
-  if (!PGR_CONCAT(pgr_value_, __LINE__))                                                \
+#define PGR_ASSIGN(declaration, expression)                                              \
+  auto PGR_CONCAT(pgr_value_, __LINE__) = (expression);                                  \
+  if (!PGR_CONCAT(pgr_value_, __LINE__))                                                 \
     return ::pgrunbook::base::fail(std::move(PGR_CONCAT(pgr_value_, __LINE__)).error()); \
   declaration = std::move(*PGR_CONCAT(pgr_value_, __LINE__))

@@ -5,12 +5,11 @@
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
-#include <thread>
-
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
+#include <thread>
 #include <unistd.h>
 
 #include <fmt/format.h>
@@ -95,8 +94,10 @@ Result<Finished> run(const Command& command, Deadline deadline, const OnBytes& o
   };
   auto old_pipe = std::signal(SIGPIPE, SIG_IGN);
   while (out.first.valid() || err.first.valid()) {
-    pollfd fds[3] = {{out.first.get(), POLLIN, 0}, {err.first.get(), POLLIN, 0}, {in.second.get(), POLLOUT, 0}};
-    int wait = static_cast<int>(std::min<std::int64_t>(200, (kill_at ? *kill_at : deadline).left().count() + 1));
+    pollfd fds[3] = {
+        {out.first.get(), POLLIN, 0}, {err.first.get(), POLLIN, 0}, {in.second.get(), POLLOUT, 0}};
+    int wait =
+        static_cast<int>(std::min<std::int64_t>(200, (kill_at ? *kill_at : deadline).left().count() + 1));
     if (::poll(fds, 3, wait) < 0 && errno != EINTR) break;
     if (!failure && deadline.passed()) {
       end_child(error(ErrorCode::kTimeout, fmt::format("{} did not end in time", command.argv[0])));
@@ -194,7 +195,8 @@ void Child::signal(int number) const {
 
 Result<int> Child::wait(Deadline deadline) {
   while (running()) {
-    if (deadline.passed()) return fail(ErrorCode::kTimeout, fmt::format("process {} did not end in time", pid_));
+    if (deadline.passed())
+      return fail(ErrorCode::kTimeout, fmt::format("process {} did not end in time", pid_));
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
   return exit_code_;

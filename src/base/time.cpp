@@ -1,8 +1,8 @@
 #include "base/time.hpp"
 
 #include <array>
-#include <charconv>
 #include <cctype>
+#include <charconv>
 #include <ctime>
 
 #include <fmt/format.h>
@@ -41,9 +41,10 @@ bool literal(std::string_view s, std::size_t* pos, std::string_view any) {
 bool date_time(std::string_view s, std::string_view separators, std::size_t* pos, SystemTime* out) {
   int year = 0, month = 0, day = 0, hour = 0, minute = 0, second = 0;
   std::int64_t micros = 0;
-  if (!(digits(s, pos, 4, &year) && literal(s, pos, "-") && digits(s, pos, 2, &month) && literal(s, pos, "-") &&
-        digits(s, pos, 2, &day) && literal(s, pos, separators) && digits(s, pos, 2, &hour) && literal(s, pos, ":") &&
-        digits(s, pos, 2, &minute) && literal(s, pos, ":") && digits(s, pos, 2, &second))) {
+  if (!(digits(s, pos, 4, &year) && literal(s, pos, "-") && digits(s, pos, 2, &month) &&
+        literal(s, pos, "-") && digits(s, pos, 2, &day) && literal(s, pos, separators) &&
+        digits(s, pos, 2, &hour) && literal(s, pos, ":") && digits(s, pos, 2, &minute) &&
+        literal(s, pos, ":") && digits(s, pos, 2, &second))) {
     return false;
   }
   if (*pos < s.size() && s[*pos] == '.') {
@@ -77,8 +78,8 @@ bool date_time(std::string_view s, std::string_view separators, std::size_t* pos
 
 std::string format_time(SystemTime t) {
   std::tm tm = broken_down(t);
-  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour,
-                     tm.tm_min, tm.tm_sec);
+  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday,
+                     tm.tm_hour, tm.tm_min, tm.tm_sec);
 }
 
 std::string format_time_micro(SystemTime t) {
@@ -127,6 +128,8 @@ Result<SystemTime> parse_postgres_time(std::string_view text) {
   return t;
 }
 
-SystemTime now() { return std::chrono::time_point_cast<std::chrono::microseconds>(std::chrono::system_clock::now()); }
+SystemTime now() {
+  return std::chrono::time_point_cast<std::chrono::microseconds>(std::chrono::system_clock::now());
+}
 
 }  // namespace pgrunbook::base

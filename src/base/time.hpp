@@ -21,10 +21,13 @@ using SystemTime = std::chrono::time_point<std::chrono::system_clock, std::chron
 
 [[nodiscard]] SystemTime now();
 
-// An absolute point on the steady clock, passed down through every blocking call instead of per-layer timeouts.
+// An absolute point on the steady clock, passed down through every blocking call instead of per-layer
+// timeouts.
 class Deadline {
  public:
-  [[nodiscard]] static Deadline after(std::chrono::milliseconds d) { return Deadline(std::chrono::steady_clock::now() + d); }
+  [[nodiscard]] static Deadline after(std::chrono::milliseconds d) {
+    return Deadline(std::chrono::steady_clock::now() + d);
+  }
   [[nodiscard]] bool passed() const { return std::chrono::steady_clock::now() >= at_; }
   [[nodiscard]] std::chrono::milliseconds left() const {
     auto d = std::chrono::duration_cast<std::chrono::milliseconds>(at_ - std::chrono::steady_clock::now());

@@ -70,8 +70,10 @@ Result<BackupManifest> parse_backup_manifest(std::string_view content) {
     std::int64_t size = base::number_at(item, {"Size"}, -1);
     if (size < 0) return damaged(fmt::format("{} has no size", path));
     ManifestFile file{static_cast<std::uint64_t>(size), {}};
-    if (base::text_at(item, {"Checksum-Algorithm"}) == "SHA256") file.sha256 = base::text_at(item, {"Checksum"});
-    if (!m.files.emplace(path, std::move(file)).second) return damaged(fmt::format("{} is in it twice", path));
+    if (base::text_at(item, {"Checksum-Algorithm"}) == "SHA256")
+      file.sha256 = base::text_at(item, {"Checksum"});
+    if (!m.files.emplace(path, std::move(file)).second)
+      return damaged(fmt::format("{} is in it twice", path));
   }
   for (const Json& item : base::at(json, {"WAL-Ranges"})) {
     WalRange range;
@@ -85,7 +87,8 @@ Result<BackupManifest> parse_backup_manifest(std::string_view content) {
   return m;
 }
 
-Result<> compare_with_manifest(const BackupManifest& manifest, const std::map<std::string, ManifestFile>& found) {
+Result<> compare_with_manifest(const BackupManifest& manifest,
+                               const std::map<std::string, ManifestFile>& found) {
   std::string first;
   std::size_t count = 0;
   auto differ = [&](std::string text) {
@@ -102,12 +105,14 @@ Result<> compare_with_manifest(const BackupManifest& manifest, const std::map<st
     }
   }
   for (const auto& [path, file] : found) {
-    if (path != "backup_manifest" && !manifest.files.contains(path)) differ(fmt::format("{} is not in the manifest", path));
+    if (path != "backup_manifest" && !manifest.files.contains(path))
+      differ(fmt::format("{} is not in the manifest", path));
   }
   if (count == 0) return {};
-  base::Error e = base::error(base::ErrorCode::kCorrupt,
-                              count == 1 ? first : fmt::format("{}, and {} more differences", first, count - 1),
-                              "the copy is not what the server sent; make another backup");
+  base::Error e =
+      base::error(base::ErrorCode::kCorrupt,
+                  count == 1 ? first : fmt::format("{}, and {} more differences", first, count - 1),
+                  "the copy is not what the server sent; make another backup");
   e.reason = "BackupDiffersFromManifest";
   return base::fail(std::move(e));
 }

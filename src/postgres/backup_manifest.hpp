@@ -26,9 +26,9 @@ struct WalRange {
 
 struct BackupManifest {
   int version = 1;
-  std::uint64_t system_identifier = 0;            // 0 before PostgreSQL 17
-  std::map<std::string, ManifestFile> files;      // by path
-  std::vector<WalRange> ranges;                   // oldest first, never empty
+  std::uint64_t system_identifier = 0;        // 0 before PostgreSQL 17
+  std::map<std::string, ManifestFile> files;  // by path
+  std::vector<WalRange> ranges;               // oldest first, never empty
 
   [[nodiscard]] Lsn begin() const { return ranges.front().begin; }
   [[nodiscard]] Lsn end() const { return ranges.back().end; }
@@ -38,8 +38,9 @@ struct BackupManifest {
 // Checks the manifest's own checksum first. kCorrupt (reason ManifestDamaged) for anything unexpected.
 [[nodiscard]] base::Result<BackupManifest> parse_backup_manifest(std::string_view content);
 
-// Holds files found (path -> size and hash) against the manifest: none missing, none extra, all equal. backup_manifest
-// itself is not in it. kCorrupt, reason BackupDiffersFromManifest, naming the first difference and their number.
+// Holds files found (path -> size and hash) against the manifest: none missing, none extra, all equal.
+// backup_manifest itself is not in it. kCorrupt, reason BackupDiffersFromManifest, naming the first
+// difference and their number.
 [[nodiscard]] base::Result<> compare_with_manifest(const BackupManifest& manifest,
                                                    const std::map<std::string, ManifestFile>& found);
 

@@ -37,7 +37,8 @@ base::Result<T> number(const Fields& fields, std::string_view key) {
   T value{};
   auto [stop, code] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (code == std::errc{} && stop == text.data() + text.size()) return value;
-  return base::fail(base::ErrorCode::kCorrupt, fmt::format("pg_controldata printed '{}' for '{}'", text, key));
+  return base::fail(base::ErrorCode::kCorrupt,
+                    fmt::format("pg_controldata printed '{}' for '{}'", text, key));
 }
 
 base::Result<Lsn> position(const Fields& fields, std::string_view key) {
@@ -78,7 +79,8 @@ base::Result<ControlData> parse_control_data(std::string_view output) {
   PGR_ASSIGN(c.min_recovery_end, position(fields, "Minimum recovery ending location"));
   PGR_ASSIGN(c.checksum_version, number<int>(fields, "Data page checksum version"));
   for (const auto& [printed, setting] : kSettings) {
-    if (auto found = fields.find(printed); found != fields.end()) c.settings[std::string(setting)] = found->second;
+    if (auto found = fields.find(printed); found != fields.end())
+      c.settings[std::string(setting)] = found->second;
   }
   return c;
 }

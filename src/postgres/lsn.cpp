@@ -26,7 +26,8 @@ base::Result<Lsn> Lsn::parse(std::string_view text) {
     auto low = half(text.substr(slash + 1));
     if (high && low) return Lsn((*high << 32U) | *low);
   }
-  return base::fail(base::ErrorCode::kInvalid, fmt::format("'{:.40}' is no LSN", text), "write it as 0/3000028");
+  return base::fail(base::ErrorCode::kInvalid, fmt::format("'{:.40}' is no LSN", text),
+                    "write it as 0/3000028");
 }
 
 std::string Lsn::text() const { return fmt::format("{:X}/{:X}", value_ >> 32U, value_ & 0xFFFFFFFFU); }

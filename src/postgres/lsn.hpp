@@ -22,7 +22,9 @@ class Lsn {
   [[nodiscard]] constexpr bool valid() const { return value_ != 0; }
   [[nodiscard]] std::string text() const;
   // The number, counted from 0, of the segment that contains the byte at this position.
-  [[nodiscard]] constexpr std::uint64_t segment(std::uint64_t segment_size) const { return value_ / segment_size; }
+  [[nodiscard]] constexpr std::uint64_t segment(std::uint64_t segment_size) const {
+    return value_ / segment_size;
+  }
   // The number of the segment that contains the byte before: where a range that ENDS here has its last byte.
   [[nodiscard]] constexpr std::uint64_t previous_segment(std::uint64_t segment_size) const {
     return value_ == 0 ? 0 : (value_ - 1) / segment_size;

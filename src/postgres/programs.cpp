@@ -1,10 +1,9 @@
 #include "postgres/programs.hpp"
 
-#include <climits>
 #include <cstdlib>
-
 #include <unistd.h>
 
+#include <climits>
 #include <fmt/format.h>
 
 #include "base/subprocess.hpp"

@@ -19,7 +19,8 @@ base::Error server_error(const base::Finished& finished) {
   auto has = [&](std::string_view words) { return text.find(words) != std::string::npos; };
   base::ErrorCode code = base::ErrorCode::kInvalid;
   if (finished.exit_code == 2) code = base::ErrorCode::kUnavailable;  // psql: the connection was bad or lost
-  if (has("password authentication failed") || has("no pg_hba.conf entry")) code = base::ErrorCode::kUnauthorized;
+  if (has("password authentication failed") || has("no pg_hba.conf entry"))
+    code = base::ErrorCode::kUnauthorized;
   if (has("permission denied") || has("must be superuser")) code = base::ErrorCode::kForbidden;
   return base::error(code, text.empty() ? fmt::format("psql ended with {}", finished.exit_code) : text);
 }
@@ -28,11 +29,20 @@ base::Error server_error(const base::Finished& finished) {
 
 std::vector<std::pair<std::string, std::string>> connection_environment(const PsqlTarget& t) {
   std::vector<std::pair<std::string, std::string>> e{
-      {"PGHOST", t.host},       {"PGPORT", std::to_string(t.port)}, {"PGUSER", t.user},
-      {"PGDATABASE", t.database}, {"PGPASSWORD", t.password},       {"PGCONNECT_TIMEOUT", "5"},
-      {"PGPASSFILE", "/nonexistent/pgpass"}, {"PGSERVICE", ""},     {"PGSERVICEFILE", ""},
-      {"PGAPPNAME", "pgrunbook"}, {"TZ", "UTC"},                    {"PGTZ", "UTC"},
-      {"LC_ALL", "C"},            {"HOME", "/nonexistent"},
+      {"PGHOST", t.host},
+      {"PGPORT", std::to_string(t.port)},
+      {"PGUSER", t.user},
+      {"PGDATABASE", t.database},
+      {"PGPASSWORD", t.password},
+      {"PGCONNECT_TIMEOUT", "5"},
+      {"PGPASSFILE", "/nonexistent/pgpass"},
+      {"PGSERVICE", ""},
+      {"PGSERVICEFILE", ""},
+      {"PGAPPNAME", "pgrunbook"},
+      {"TZ", "UTC"},
+      {"PGTZ", "UTC"},
+      {"LC_ALL", "C"},
+      {"HOME", "/nonexistent"},
   };
   e.insert(e.end(), t.environment.begin(), t.environment.end());
   return e;
@@ -41,8 +51,9 @@ std::vector<std::pair<std::string, std::string>> connection_environment(const Ps
 base::Result<std::vector<Row>> psql(const PsqlTarget& target, const std::vector<std::string>& statements,
                                     base::Deadline deadline) {
   base::Command command;
-  command.argv = {target.program, "-XqAt", "-w", "-F", std::string(1, kColumn), "-R", std::string(1, kRow),
-                  "-v", "ON_ERROR_STOP=1"};
+  command.argv = {
+      target.program, "-XqAt",          "-w", "-F", std::string(1, kColumn), "-R", std::string(1, kRow),
+      "-v",           "ON_ERROR_STOP=1"};
   auto add = [&](const std::string& text) {
     command.argv.emplace_back("-c");
     command.argv.push_back(text);
@@ -74,9 +85,11 @@ base::Result<std::vector<Row>> psql(const PsqlTarget& target, const std::vector<
   return rows;
 }
 
-base::Result<std::string> psql_value(const PsqlTarget& target, const std::string& statement, base::Deadline deadline) {
+base::Result<std::string> psql_value(const PsqlTarget& target, const std::string& statement,
+                                     base::Deadline deadline) {
   PGR_ASSIGN(auto rows, psql(target, {statement}, deadline));
-  if (rows.empty()) return base::fail(base::ErrorCode::kNotFound, fmt::format("no row from: {:.120}", statement));
+  if (rows.empty())
+    return base::fail(base::ErrorCode::kNotFound, fmt::format("no row from: {:.120}", statement));
   return rows.front().front();
 }
 

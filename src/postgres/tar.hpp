@@ -13,15 +13,15 @@ enum class TarKind { kFile, kDirectory, kSymbolicLink };
 
 struct TarEntry {
   TarKind kind = TarKind::kFile;
-  std::string path;           // relative, without "./", "..", an empty part or a newline
-  std::string link;           // target of a symbolic link
-  std::uint64_t size = 0;     // of a file
-  std::uint64_t offset = 0;   // of its content in the tar
+  std::string path;          // relative, without "./", "..", an empty part or a newline
+  std::string link;          // target of a symbolic link
+  std::uint64_t size = 0;    // of a file
+  std::uint64_t offset = 0;  // of its content in the tar
   unsigned mode = 0;
 };
 
-// What a parser tells. Every byte of the tar is given to on_raw exactly once, in order; an entry's on_entry comes before
-// the on_raw of its header, its on_content before or with the on_raw of the same bytes.
+// What a parser tells. Every byte of the tar is given to on_raw exactly once, in order; an entry's on_entry
+// comes before the on_raw of its header, its on_content before or with the on_raw of the same bytes.
 class TarSink {
  public:
   TarSink() = default;
@@ -46,8 +46,8 @@ class TarParser {
  private:
   base::Result<> header();
   TarSink* sink_;
-  std::string block_;            // a header, as far as it has come
-  std::uint64_t position_ = 0;   // of the next byte
+  std::string block_;           // a header, as far as it has come
+  std::uint64_t position_ = 0;  // of the next byte
   std::uint64_t content_left_ = 0, padding_left_ = 0;
   int zero_blocks_ = 0;
 };

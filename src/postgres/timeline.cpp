@@ -61,7 +61,8 @@ base::Result<TimelineHistory> TimelineHistory::parse(TimelineId timeline, std::s
     }
     auto end = Lsn::parse(next_word(&words));
     if (!end) return corrupt(line, "a line has no LSN");
-    if (!ancestors.empty() && id <= ancestors.back().timeline.number()) return corrupt(line, "timelines do not rise");
+    if (!ancestors.empty() && id <= ancestors.back().timeline.number())
+      return corrupt(line, "timelines do not rise");
     if (id >= timeline.number()) return corrupt(line, "a parent is not older than its child");
     ancestors.push_back({TimelineId(id), *end});
   }

@@ -1,4 +1,5 @@
-// Timelines: the numbered branches of a cluster's history, and the .history files that say where each left its parent.
+// Timelines: the numbered branches of a cluster's history, and the .history files that say where each left
+// its parent.
 #pragma once
 
 #include <compare>
@@ -34,19 +35,22 @@ struct Ancestor {
   Lsn end;
 };
 
-// A timeline with its ancestors, oldest first: the content of <timeline>.history. Timeline 1 has none and no file.
+// A timeline with its ancestors, oldest first: the content of <timeline>.history. Timeline 1 has none and no
+// file.
 class TimelineHistory {
  public:
   explicit TimelineHistory(TimelineId timeline, std::vector<Ancestor> ancestors = {})
       : timeline_(timeline), ancestors_(std::move(ancestors)) {}
-  // PostgreSQL's rules (readTimeLineHistory): lines "<tli> <lsn> <reason>", # comments, blank lines; numbers rise and
-  // stay below the timeline's own. kCorrupt otherwise, and for a file that names no parent at all.
+  // PostgreSQL's rules (readTimeLineHistory): lines "<tli> <lsn> <reason>", # comments, blank lines; numbers
+  // rise and stay below the timeline's own. kCorrupt otherwise, and for a file that names no parent at all.
   [[nodiscard]] static base::Result<TimelineHistory> parse(TimelineId timeline, std::string_view content);
 
   [[nodiscard]] TimelineId timeline() const { return timeline_; }
   [[nodiscard]] const std::vector<Ancestor>& ancestors() const { return ancestors_; }
   // The direct parent and where it was left; an invalid id and 0/0 for timeline 1.
-  [[nodiscard]] TimelineId parent() const { return ancestors_.empty() ? TimelineId() : ancestors_.back().timeline; }
+  [[nodiscard]] TimelineId parent() const {
+    return ancestors_.empty() ? TimelineId() : ancestors_.back().timeline;
+  }
   [[nodiscard]] Lsn fork() const { return ancestors_.empty() ? Lsn() : ancestors_.back().end; }
   // Whether the timeline is this one or one of its ancestors.
   [[nodiscard]] bool contains(TimelineId timeline) const;
@@ -54,8 +58,8 @@ class TimelineHistory {
   [[nodiscard]] Lsn end_of(TimelineId timeline) const;
   // The timeline on which the byte at `lsn` was written.
   [[nodiscard]] TimelineId timeline_at(Lsn lsn) const;
-  // The timeline whose FILE is read for a segment: from the segment that contains a fork on, the child's counts
-  // (PostgreSQL's XLogFileReadAnyTLI), for it begins with a copy of the parent's bytes.
+  // The timeline whose FILE is read for a segment: from the segment that contains a fork on, the child's
+  // counts (PostgreSQL's XLogFileReadAnyTLI), for it begins with a copy of the parent's bytes.
   [[nodiscard]] TimelineId timeline_of_segment(std::uint64_t segment, std::uint64_t segment_size) const;
 
  private:

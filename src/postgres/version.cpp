@@ -8,8 +8,8 @@
 namespace pgrunbook::postgres {
 namespace {
 
-// src/include/access/xlog_internal.h and catalog/pg_control.h of each release. Only majors the tests run on are `tested`;
-// the others have their place here so that a later one changes this table and nothing else.
+// src/include/access/xlog_internal.h and catalog/pg_control.h of each release. Only majors the tests run on
+// are `tested`; the others have their place here so that a later one changes this table and nothing else.
 constexpr std::array<Version, 10> kVersions{{
     {96, 0xD093, 960, false, false, false, false, false},
     {10, 0xD097, 1002, false, false, false, false, false},
@@ -44,7 +44,8 @@ base::Result<int> parse_major(std::string_view text) {
   const char* end = text.data() + text.size();
   auto [stop, code] = std::from_chars(text.data(), end, first);
   if (code == std::errc{} && first >= 10 && first < 90) return first;
-  if (code == std::errc{} && first == 9 && stop + 1 < end && *stop == '.' && stop[1] >= '0' && stop[1] <= '6') {
+  if (code == std::errc{} && first == 9 && stop + 1 < end && *stop == '.' && stop[1] >= '0' &&
+      stop[1] <= '6') {
     return 90 + (stop[1] - '0');
   }
   return base::fail(base::ErrorCode::kInvalid, fmt::format("'{:.40}' is no version of PostgreSQL", text));

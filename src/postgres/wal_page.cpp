@@ -33,7 +33,8 @@ bool all_zero(std::string_view bytes) {
 
 base::Result<WalPageHeader> parse_wal_header(std::string_view bytes) {
   if (bytes.size() < kLongHeaderBytes) {
-    return corrupt("WalHeaderInvalid", fmt::format("only {} bytes, too short for a WAL page header", bytes.size()));
+    return corrupt("WalHeaderInvalid",
+                   fmt::format("only {} bytes, too short for a WAL page header", bytes.size()));
   }
   if (all_zero(bytes.substr(0, kLongHeaderBytes))) {
     return corrupt("WalHeaderInvalid", "it begins with zeros, not with a WAL page header");
@@ -48,7 +49,8 @@ base::Result<WalPageHeader> parse_wal_header(std::string_view bytes) {
   h.segment_size = field<std::uint32_t>(bytes, 32);
   h.page_size = field<std::uint32_t>(bytes, 36);
   if (version_of_wal_magic(h.magic) == nullptr) {
-    return corrupt("WalHeaderInvalid", fmt::format("magic {:04X} is none of a known PostgreSQL version", h.magic));
+    return corrupt("WalHeaderInvalid",
+                   fmt::format("magic {:04X} is none of a known PostgreSQL version", h.magic));
   }
   if ((h.info & kLongHeaderFlag) == 0 || !valid_segment_size(h.segment_size)) {
     return corrupt("WalHeaderInvalid", "its first page has no long header");
@@ -56,16 +58,16 @@ base::Result<WalPageHeader> parse_wal_header(std::string_view bytes) {
   return h;
 }
 
-base::Result<WalPageHeader> check_segment(const WalName& name, std::string_view first_bytes, std::uint64_t file_size,
-                                          const WalExpectation& expected) {
+base::Result<WalPageHeader> check_segment(const WalName& name, std::string_view first_bytes,
+                                          std::uint64_t file_size, const WalExpectation& expected) {
   auto header = parse_wal_header(first_bytes);
   if (!header) return base::fail(header.error().in(name.text));
   if (expected.system_identifier && header->system_identifier != *expected.system_identifier) {
-    return base::fail(base::refused(
-        "SystemIdentifierMismatch",
-        fmt::format("{} is of the cluster with system identifier {}, the repository of {}", name.text,
-                    header->system_identifier, *expected.system_identifier),
-        "give another cluster another topology, and so a repository of its own"));
+    return base::fail(
+        base::refused("SystemIdentifierMismatch",
+                      fmt::format("{} is of the cluster with system identifier {}, the repository of {}",
+                                  name.text, header->system_identifier, *expected.system_identifier),
+                      "give another cluster another topology, and so a repository of its own"));
   }
   if (header->segment_size != file_size || (expected.segment_size && *expected.segment_size != file_size)) {
     return corrupt("WalSizeMismatch",
@@ -73,15 +75,15 @@ base::Result<WalPageHeader> check_segment(const WalName& name, std::string_view 
                                expected.segment_size ? *expected.segment_size : header->segment_size));
   }
   if (expected.major && version_of_wal_magic(header->magic)->major != *expected.major) {
-    return base::fail(base::refused("MajorVersionMismatch",
-                                    fmt::format("{} is of PostgreSQL {}, the repository of {}", name.text,
-                                                major_text(version_of_wal_magic(header->magic)->major),
-                                                major_text(*expected.major)),
-                                    "after pg_upgrade begin a new repository"));
+    return base::fail(base::refused(
+        "MajorVersionMismatch",
+        fmt::format("{} is of PostgreSQL {}, the repository of {}", name.text,
+                    major_text(version_of_wal_magic(header->magic)->major), major_text(*expected.major)),
+        "after pg_upgrade begin a new repository"));
   }
   TimelineId written_on = expected.history ? expected.history->timeline_at(header->address) : name.timeline;
-  std::string is = segment_name(header->timeline == written_on ? name.timeline : header->timeline, header->address,
-                                header->segment_size);
+  std::string is = segment_name(header->timeline == written_on ? name.timeline : header->timeline,
+                                header->address, header->segment_size);
   if (is != name.segment_text() || header->address.value() % header->segment_size != 0) {
     return corrupt("WalNameMismatch", fmt::format("the file called {} is segment {}", name.text, is),
                    "it was renamed, or recycled and not yet written");

@@ -35,17 +35,19 @@ struct WalExpectation {
   std::optional<std::uint64_t> system_identifier;
   std::optional<std::uint64_t> segment_size;
   std::optional<int> major;
-  // The first segment of a timeline begins with a copy of its parent's pages, whose headers name the parent: with the history at
-  // hand the header must name the timeline on which the page was written. Without it, the one in the file's name.
+  // The first segment of a timeline begins with a copy of its parent's pages, whose headers name the parent:
+  // with the history at hand the header must name the timeline on which the page was written. Without it, the
+  // one in the file's name.
   std::optional<TimelineHistory> history{};
 };
 
-// Holds a segment's (or .partial's) first bytes and its length against its name: magic, timeline, page address, segment
-// size, file length, system identifier. A tail of zeros or of recycled pages is normal and not looked at.
-// kCorrupt (reasons WalHeaderInvalid, WalNameMismatch, WalSizeMismatch) or kRefused (SystemIdentifierMismatch,
-// MajorVersionMismatch).
+// Holds a segment's (or .partial's) first bytes and its length against its name: magic, timeline, page
+// address, segment size, file length, system identifier. A tail of zeros or of recycled pages is normal and
+// not looked at. kCorrupt (reasons WalHeaderInvalid, WalNameMismatch, WalSizeMismatch) or kRefused
+// (SystemIdentifierMismatch, MajorVersionMismatch).
 [[nodiscard]] base::Result<WalPageHeader> check_segment(const WalName& name, std::string_view first_bytes,
-                                                        std::uint64_t file_size, const WalExpectation& expected);
+                                                        std::uint64_t file_size,
+                                                        const WalExpectation& expected);
 
 [[nodiscard]] bool all_zero(std::string_view bytes);
 

@@ -26,7 +26,8 @@ bool number(std::string_view text, std::uint32_t* out) {
 }
 
 base::Failure unknown(std::string_view line) {
-  return base::fail(base::ErrorCode::kCorrupt, fmt::format("pg_waldump printed a record of a form not known here: {:.200}", line),
+  return base::fail(base::ErrorCode::kCorrupt,
+                    fmt::format("pg_waldump printed a record of a form not known here: {:.200}", line),
                     "report this with the version of PostgreSQL");
 }
 
@@ -39,7 +40,8 @@ base::Result<base::SystemTime> time_in(std::string_view text, std::string_view l
   return time;
 }
 
-base::Result<> read_transaction(std::string_view word, std::string_view rest, std::string_view line, WalRecord* r) {
+base::Result<> read_transaction(std::string_view word, std::string_view rest, std::string_view line,
+                                WalRecord* r) {
   if (word == "COMMIT" || word == "COMMIT_PREPARED") r->kind = WalRecordKind::kCommit;
   if (word == "ABORT" || word == "ABORT_PREPARED") r->kind = WalRecordKind::kAbort;
   if (word == "PREPARE") r->kind = WalRecordKind::kPrepare;

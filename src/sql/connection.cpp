@@ -31,8 +31,8 @@ std::string one_line(const char* text) {
 Error classified(const std::string& sqlstate, const std::string& text, const std::string& where) {
   Error e = base::error(ErrorCode::kInvalid, fmt::format("{}: {}", where, text));
   auto says = [&](std::string_view part) { return text.find(part) != std::string::npos; };
-  if (sqlstate.rfind("28", 0) == 0 || says("password authentication failed") || says("no pg_hba.conf entry") ||
-      (says("role \"") && says("does not exist"))) {
+  if (sqlstate.rfind("28", 0) == 0 || says("password authentication failed") ||
+      says("no pg_hba.conf entry") || (says("role \"") && says("does not exist"))) {
     e.code = ErrorCode::kUnauthorized;
     e.reason = says("no pg_hba.conf entry") ? "NoPgHbaEntry" : "AuthenticationFailed";
   } else if (sqlstate == "42501") {
@@ -71,20 +71,31 @@ Connection& Connection::operator=(Connection&&) noexcept = default;
 
 Result<Connection> Connection::open(const Target& t, Deadline deadline) {
   std::string port = std::to_string(t.port);
-  const char* keys[] = {"host", "port", "user", "password", "dbname", "sslmode", "application_name", "client_encoding",
-                        "options", nullptr};
-  const char* values[] = {t.host.c_str(), port.c_str(), t.user.c_str(), t.password.c_str(), t.database.c_str(),
-                          t.ssl_mode.c_str(), "pgrunbook", "UTF8", "-c TimeZone=UTC -c DateStyle=ISO", nullptr};
+  const char* keys[] = {
+      "host",    "port", "user", "password", "dbname", "sslmode", "application_name", "client_encoding",
+      "options", nullptr};
+  const char* values[] = {t.host.c_str(),
+                          port.c_str(),
+                          t.user.c_str(),
+                          t.password.c_str(),
+                          t.database.c_str(),
+                          t.ssl_mode.c_str(),
+                          "pgrunbook",
+                          "UTF8",
+                          "-c TimeZone=UTC -c DateStyle=ISO",
+                          nullptr};
   auto handle = std::make_unique<Handle>();
   handle->where = fmt::format("{}@{}:{}/{}", t.user, t.host, t.port, t.database);
   handle->pg = PQconnectStartParams(keys, values, 0);
   if (handle->pg == nullptr) return fail(ErrorCode::kInternal, "out of memory for a connection");
   PostgresPollingStatusType state = PGRES_POLLING_WRITING;
-  while (PQstatus(handle->pg) != CONNECTION_BAD && state != PGRES_POLLING_OK && state != PGRES_POLLING_FAILED) {
+  while (PQstatus(handle->pg) != CONNECTION_BAD && state != PGRES_POLLING_OK &&
+         state != PGRES_POLLING_FAILED) {
     if (!wait_for(handle->pg, state == PGRES_POLLING_WRITING, deadline)) {
-      Error e = base::error(ErrorCode::kTimeout, fmt::format("{}: no answer in time", handle->where),
-                            "check that NetworkPolicies let pods labelled app.kubernetes.io/name=pgrunbook reach the "
-                            "member on its port, and that the pod is ready");
+      Error e = base::error(
+          ErrorCode::kTimeout, fmt::format("{}: no answer in time", handle->where),
+          "check that NetworkPolicies let pods labelled app.kubernetes.io/name=pgrunbook reach the "
+          "member on its port, and that the pod is ready");
       e.reason = "Unreachable";
       return fail(e);
     }
@@ -98,22 +109,26 @@ Result<Connection> Connection::open(const Target& t, Deadline deadline) {
   return Connection(std::move(handle));
 }
 
-Result<Rows> Connection::query(const std::string& sql, const std::vector<std::string>& parameters, Deadline deadline) {
+Result<Rows> Connection::query(const std::string& sql, const std::vector<std::string>& parameters,
+                               Deadline deadline) {
   PGconn* pg = handle_->pg;
   std::vector<const char*> values;
   values.reserve(parameters.size());
   for (const std::string& p : parameters) values.push_back(p.c_str());
-  if (PQsendQueryParams(pg, sql.c_str(), static_cast<int>(values.size()), nullptr, values.data(), nullptr, nullptr, 0) == 0) {
+  if (PQsendQueryParams(pg, sql.c_str(), static_cast<int>(values.size()), nullptr, values.data(), nullptr,
+                        nullptr, 0) == 0) {
     return fail(classified("", one_line(PQerrorMessage(pg)), handle_->where));
   }
   while (PQflush(pg) == 1) {
-    if (!wait_for(pg, true, deadline)) return fail(ErrorCode::kTimeout, handle_->where + ": a statement could not be sent in time");
+    if (!wait_for(pg, true, deadline))
+      return fail(ErrorCode::kTimeout, handle_->where + ": a statement could not be sent in time");
   }
   Rows rows;
   std::optional<Error> failure;
   while (true) {
     while (PQisBusy(pg) == 1) {
-      if (!wait_for(pg, false, deadline)) return fail(ErrorCode::kTimeout, handle_->where + ": a statement did not end in time");
+      if (!wait_for(pg, false, deadline))
+        return fail(ErrorCode::kTimeout, handle_->where + ": a statement did not end in time");
       if (PQconsumeInput(pg) == 0) return fail(classified("", one_line(PQerrorMessage(pg)), handle_->where));
     }
     std::unique_ptr<PGresult, decltype(&PQclear)> result(PQgetResult(pg), &PQclear);
@@ -121,7 +136,8 @@ Result<Rows> Connection::query(const std::string& sql, const std::vector<std::st
     ExecStatusType status = PQresultStatus(result.get());
     if (status != PGRES_TUPLES_OK && status != PGRES_COMMAND_OK) {
       const char* state = PQresultErrorField(result.get(), PG_DIAG_SQLSTATE);
-      failure = classified(state == nullptr ? "" : state, one_line(PQresultErrorMessage(result.get())), handle_->where);
+      failure = classified(state == nullptr ? "" : state, one_line(PQresultErrorMessage(result.get())),
+                           handle_->where);
       continue;
     }
     for (int r = 0; r < PQntuples(result.get()); ++r) {
@@ -142,7 +158,8 @@ Result<Rows> Connection::query(const std::string& sql, const std::vector<std::st
 
 Result<std::string> Connection::value(const std::string& sql, Deadline deadline) {
   PGR_ASSIGN(Rows rows, query(sql, {}, deadline));
-  if (rows.empty() || rows[0].empty() || !rows[0][0]) return fail(ErrorCode::kNotFound, handle_->where + ": no row");
+  if (rows.empty() || rows[0].empty() || !rows[0][0])
+    return fail(ErrorCode::kNotFound, handle_->where + ": no row");
   return *rows[0][0];
 }
 

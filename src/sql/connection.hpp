@@ -28,9 +28,10 @@ using Rows = std::vector<Row>;
 
 // One connection; one thread at a time. Closing is the destructor's work.
 //
-// Errors: kUnauthorized for SQLSTATE 28xxx (wrong password, pg_hba), kForbidden for 42501, kUnavailable where the server
-// is absent, starting or shutting down (57P0x; Error::reason is then "ShuttingDown" or "StartingUp"), kTimeout at the
-// deadline, kInvalid for any other SQL error. Messages never hold the password.
+// Errors: kUnauthorized for SQLSTATE 28xxx (wrong password, pg_hba), kForbidden for 42501, kUnavailable where
+// the server is absent, starting or shutting down (57P0x; Error::reason is then "ShuttingDown" or
+// "StartingUp"), kTimeout at the deadline, kInvalid for any other SQL error. Messages never hold the
+// password.
 class Connection {
  public:
   [[nodiscard]] static Result<Connection> open(const Target& target, Deadline deadline);
@@ -39,7 +40,8 @@ class Connection {
   Connection& operator=(Connection&&) noexcept;
 
   // One statement with text parameters ($1...).
-  [[nodiscard]] Result<Rows> query(const std::string& sql, const std::vector<std::string>& parameters, Deadline deadline);
+  [[nodiscard]] Result<Rows> query(const std::string& sql, const std::vector<std::string>& parameters,
+                                   Deadline deadline);
   // First column of the first row; kNotFound where there is no row or it is NULL.
   [[nodiscard]] Result<std::string> value(const std::string& sql, Deadline deadline);
 

@@ -7,8 +7,8 @@
 
 #include "archive/repository.hpp"
 #include "base/hash.hpp"
-#include "support/postgres/server.hpp"
 #include "support/paths.hpp"
+#include "support/postgres/server.hpp"
 
 namespace pgrunbook::agent {
 namespace {
@@ -32,8 +32,8 @@ class ArchiveWal : public ::testing::Test {
   std::string path(const std::string& name) const { return directory_->path() + "/" + name; }
   Repository make_repository(const Server& server) const {
     auto control = server.control();
-    return must(Repository::create(path("tfrs"), {"tfrs", "topology-uid"}, control.system_identifier, control.segment_size, 15,
-                                   control.timeline));
+    return must(Repository::create(path("tfrs"), {"tfrs", "topology-uid"}, control.system_identifier,
+                                   control.segment_size, 15, control.timeline));
   }
   // Every archived segment up to the newest, without a gap, each with the right header.
   void expect_whole(const Repository& repository) const {
@@ -62,7 +62,8 @@ TEST_F(ArchiveWal, I1_WhatTheServerCallsArchivedIsThereAndRight) {
   expect_whole(repository);
   for (const auto& s : must(repository.segments(TimelineId(1)))) {
     if (s.name == last) {
-      EXPECT_EQ(base::sha256(must(archive::get_bytes(repository.layout().wal_file(must(postgres::parse_wal_name(s.name)))))),
+      EXPECT_EQ(base::sha256(must(archive::get_bytes(
+                    repository.layout().wal_file(must(postgres::parse_wal_name(s.name)))))),
                 must(base::sha256_file(server.data() + "/pg_wal/" + s.name)));
     }
   }
@@ -80,7 +81,8 @@ TEST_F(ArchiveWal, I3_APushWhoseSuccessWasLostIsRepeatedWithoutHarm) {
   ASSERT_EQ(::rename((status + ".done").c_str(), (status + ".ready").c_str()), 0);
   std::string next = server.switch_segment();
   server.wait_for("SELECT last_archived_wal FROM pg_stat_archiver", next);
-  EXPECT_THAT(server.log(), HasSubstr("pgrunbook: archive-wal " + name + ": already archived with the same content\n"));
+  EXPECT_THAT(server.log(),
+              HasSubstr("pgrunbook: archive-wal " + name + ": already archived with the same content\n"));
   EXPECT_EQ(server.sql("SELECT failed_count FROM pg_stat_archiver"), "0");
 }
 
@@ -128,8 +130,9 @@ TEST_F(ArchiveWal, I6_OtherSegmentSizesAreArchivedToo) {
     Server server(directory / "server", {.segment_mib = mib});
     auto control = server.control();
     EXPECT_EQ(control.segment_size, static_cast<std::uint64_t>(mib) << 20U);
-    Repository repository = must(Repository::create(directory / "tfrs", {"tfrs", "u"}, control.system_identifier,
-                                                    control.segment_size, 15, control.timeline));
+    Repository repository =
+        must(Repository::create(directory / "tfrs", {"tfrs", "u"}, control.system_identifier,
+                                control.segment_size, 15, control.timeline));
     server.archive_to(directory / "tfrs", "claim-a", PGRUNBOOK_AGENT_PATH);
     server.start();
     std::string name = server.switch_segment();
@@ -147,9 +150,10 @@ TEST_F(ArchiveWal, I8_ACloneWithTheOldConfigurationOfAnotherClusterIsRefused) {
   stranger.start();
   stranger.switch_segment();
   stranger.wait_for(kFailed, "t");
-  EXPECT_THAT(stranger.log(), HasSubstr("is of the cluster with system identifier " +
-                                        std::to_string(stranger.control().system_identifier) + ", the repository of " +
-                                        std::to_string(server.control().system_identifier)));
+  EXPECT_THAT(stranger.log(),
+              HasSubstr("is of the cluster with system identifier " +
+                        std::to_string(stranger.control().system_identifier) + ", the repository of " +
+                        std::to_string(server.control().system_identifier)));
   EXPECT_TRUE(must(repository.segments(TimelineId(1))).empty());
 }
 
@@ -162,13 +166,16 @@ TEST_F(ArchiveWal, S18_ACopyOfTheServerOnAnotherVolumeIsRefused) {
   server.wait_for("SELECT last_archived_wal FROM pg_stat_archiver", name);
   server.stop();
   std::size_t before = must(repository.segments(TimelineId(1))).size();
-  server.archive_to(path("tfrs"), "claim-b", PGRUNBOOK_AGENT_PATH);  // the same data, on the volume of another claim
+  server.archive_to(path("tfrs"), "claim-b",
+                    PGRUNBOOK_AGENT_PATH);  // the same data, on the volume of another claim
   server.start();
   server.switch_segment();
   server.wait_for(kFailed, "t");
-  EXPECT_THAT(server.log(), HasSubstr("timeline 1 is written by the server on the claim with uid claim-a, not by the one on "
-                                      "claim-b. HINT: this server is a copy of the other one: set archive_mode=off on it, or "
-                                      "recover it through a PostgresRestore"));
+  EXPECT_THAT(
+      server.log(),
+      HasSubstr("timeline 1 is written by the server on the claim with uid claim-a, not by the one on "
+                "claim-b. HINT: this server is a copy of the other one: set archive_mode=off on it, or "
+                "recover it through a PostgresRestore"));
   EXPECT_EQ(must(repository.segments(TimelineId(1))).size(), before);
 }
 
@@ -203,7 +210,8 @@ TEST_F(ArchiveWal, I10_ErrorsAreCountedAndTheArchiverLives) {
   EXPECT_THAT(server.log(), HasSubstr("archive command failed with exit code 1"));
 }
 
-// M14: a program that is not there would end the archiver process, uncounted; the form of the command prevents it.
+// M14: a program that is not there would end the archiver process, uncounted; the form of the command
+// prevents it.
 TEST_F(ArchiveWal, M14_AMissingProgramIsCountedToo) {
   Server server(path("server"));
   server.archive_to(path("tfrs"), "claim-a", "/nowhere/pgrunbook-agent");
@@ -234,12 +242,14 @@ TEST_F(ArchiveWal, I12_ArchiveTimeoutBoundsWhatIsNotArchived) {
   Repository repository = make_repository(server);
   server.archive_to(path("tfrs"), "claim-a", PGRUNBOOK_AGENT_PATH);
   server.start();
-  // The checkpointer of a server that was stopped cleanly sleeps until its first checkpoint, archive_timeout or not.
+  // The checkpointer of a server that was stopped cleanly sleeps until its first checkpoint, archive_timeout
+  // or not.
   server.sql("CHECKPOINT");
   server.sql("CREATE TABLE t (id int)");
   std::string lsn = server.sql("SELECT pg_current_wal_lsn()");
-  server.wait_for("SELECT count(*) > 0 FROM pg_stat_archiver WHERE last_archived_wal >= pg_walfile_name('" + lsn + "')", "t",
-                  seconds(30));
+  server.wait_for(
+      "SELECT count(*) > 0 FROM pg_stat_archiver WHERE last_archived_wal >= pg_walfile_name('" + lsn + "')",
+      "t", seconds(30));
   EXPECT_FALSE(must(repository.segments(TimelineId(1))).empty());
 }
 

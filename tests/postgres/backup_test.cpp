@@ -1,24 +1,24 @@
 // The Backup Job against real servers.
+#include "agent/backup.hpp"
+
 #include <chrono>
 #include <csignal>
+#include <fcntl.h>
 #include <fstream>
 #include <set>
 #include <sstream>
-#include <thread>
-
-#include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <thread>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "agent/backup.hpp"
 #include "archive/base_tar.hpp"
 #include "archive/repository.hpp"
 #include "base/hash.hpp"
-#include "support/postgres/server.hpp"
 #include "support/paths.hpp"
+#include "support/postgres/server.hpp"
 
 namespace pgrunbook::agent {
 namespace {
@@ -48,15 +48,16 @@ class Backup : public ::testing::Test {
   Server& make_server(const test::ServerOptions& options = {}) {
     server_ = std::make_unique<Server>(path("server"), options);
     auto control = server_->control();
-    (void)must(Repository::create(repository_path(), {"tfrs", kTopologyUID}, control.system_identifier, control.segment_size, 15,
-                                  control.timeline));
+    (void)must(Repository::create(repository_path(), {"tfrs", kTopologyUID}, control.system_identifier,
+                                  control.segment_size, 15, control.timeline));
     server_->archive_to(repository_path(), kWriter, PGRUNBOOK_AGENT_PATH);
     return *server_;
   }
   Server& start_server(const test::ServerOptions& options = {}) {
     make_server(options).start();
     server_->make_role();
-    server_->sql("CREATE TABLE credit_trade AS SELECT i AS id, md5(i::text) AS text FROM generate_series(1, 50000) i");
+    server_->sql(
+        "CREATE TABLE credit_trade AS SELECT i AS id, md5(i::text) AS text FROM generate_series(1, 50000) i");
     return *server_;
   }
   Order order(const std::string& id = kID) const {
@@ -101,7 +102,8 @@ TEST_F(Backup, CompletesWithItsWalAndItsManifest) {
   EXPECT_EQ(record.system_identifier, server.control().system_identifier);
   EXPECT_EQ(record.superuser, "postgres");
   EXPECT_EQ(record.server_encoding, "UTF8");
-  auto walk = must(repository().walk(postgres::TimelineHistory(record.timeline), record.begin_lsn, record.end_lsn));
+  auto walk =
+      must(repository().walk(postgres::TimelineHistory(record.timeline), record.begin_lsn, record.end_lsn));
   EXPECT_FALSE(walk.missing.has_value());
   EXPECT_EQ(walk.segments.front().name, record.begin_wal);
   EXPECT_EQ(walk.segments.back().name, record.end_wal);
@@ -114,10 +116,13 @@ TEST_F(Backup, I18_IsNotCompleteUntilItsWalIsThere) {
   auto answer = run_backup_within(order(), *report_, short_limits());
   ASSERT_FALSE(answer.has_value());
   EXPECT_EQ(answer.error().reason, "WALNotArchived");
-  EXPECT_THAT(answer.error().text(),
-              ::testing::MatchesRegex(std::string("backup ") + kID + " needs 0000000100000000000000.., which did not reach the "
-                                      "repository within 4 s; the server's archive_command last failed for 0000000100000000000000... "
-                                      "HINT: the server's log says why its archive_command fails"));
+  EXPECT_THAT(
+      answer.error().text(),
+      ::testing::MatchesRegex(
+          std::string("backup ") + kID +
+          " needs 0000000100000000000000.., which did not reach the "
+          "repository within 4 s; the server's archive_command last failed for 0000000100000000000000... "
+          "HINT: the server's log says why its archive_command fails"));
   EXPECT_EQ(answer_of(answer.error()).outcome, api::Outcome::kFailed);
   EXPECT_TRUE(must(repository().backups()).empty());  // nothing is left, and nothing counts
   EXPECT_EQ(server.sql("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'walsender'"), "0");
@@ -146,9 +151,11 @@ TEST_F(Backup, I18_ASegmentUnderItsNameWithOtherContentIsNoProof) {
     return postgres::segment_name(parsed.timeline, must(parsed.segment(16U << 20U)) + more, 16U << 20U);
   };
   for (std::uint64_t i = 0; i < 6; ++i) {
-    std::string wrong = test::segment_bytes({.name = next(i + 1), .system_identifier = server.control().system_identifier,
+    std::string wrong = test::segment_bytes({.name = next(i + 1),
+                                             .system_identifier = server.control().system_identifier,
                                              .segment_size = 16U << 20U});
-    must(archive::put_bytes_if_absent(wrong, repository().layout().wal_file(must(postgres::parse_wal_name(next(i))))));
+    must(archive::put_bytes_if_absent(
+        wrong, repository().layout().wal_file(must(postgres::parse_wal_name(next(i))))));
   }
   auto answer = run_backup_within(order(), *report_, short_limits());
   ASSERT_FALSE(answer.has_value());
@@ -228,8 +235,9 @@ TEST_F(Backup, I20_EveryFileIsInTheRecordTheIndexAndTheManifest) {
   Server& server = start_server({.checksums = true});
   ASSERT_TRUE(run_backup(order(), *report_).has_value());
   std::string directory = repository().layout().backup_directory(kID);
-  EXPECT_THAT(must(base::list_directory(directory)), ::testing::ElementsAre("RESTORE.md", "backup.json", "backup_manifest",
-                                                                            "base.index.jsonl", "base.tar.zst"));
+  EXPECT_THAT(must(base::list_directory(directory)),
+              ::testing::ElementsAre("RESTORE.md", "backup.json", "backup_manifest", "base.index.jsonl",
+                                     "base.tar.zst"));
   auto record = must(repository().backup(kID));
   EXPECT_TRUE(record.data_checksums);
   EXPECT_EQ(record.control_version, 1300);
@@ -284,9 +292,10 @@ TEST_F(Backup, ExtraTablespacesAreRefused) {
   auto answer = run_backup(order(), *report_);
   ASSERT_FALSE(answer.has_value());
   EXPECT_EQ(answer.error().reason, "TablespacesUnsupported");
-  EXPECT_EQ(answer.error().text(), "the server has 1 tablespace outside its data directory: fast at " + path("space") +
-                                       ". HINT: move its tables (ALTER TABLE ... SET TABLESPACE pg_default) and drop it; "
-                                       "backups with extra tablespaces are not supported yet");
+  EXPECT_EQ(answer.error().text(),
+            "the server has 1 tablespace outside its data directory: fast at " + path("space") +
+                ". HINT: move its tables (ALTER TABLE ... SET TABLESPACE pg_default) and drop it; "
+                "backups with extra tablespaces are not supported yet");
   EXPECT_EQ(answer_of(answer.error()).outcome, api::Outcome::kRefused);
   EXPECT_FALSE(base::exists(repository().layout().backups_directory()));
 }
@@ -329,14 +338,16 @@ TEST_F(Backup, ConfigurationOutsideTheDataDirectoryIsKeptOrSaidToBeMissing) {
   auto record = must(repository().backup("20261120T150405Z-00000001"));
   ASSERT_EQ(record.configuration_files.size(), 1U);
   EXPECT_EQ(record.configuration_files[0].kept_as, "");
-  EXPECT_THAT(record.configuration_files[0].why_not, HasSubstr("permission denied for function pg_read_binary_file"));
+  EXPECT_THAT(record.configuration_files[0].why_not,
+              HasSubstr("permission denied for function pg_read_binary_file"));
   server_->sql("GRANT pg_read_server_files TO pgrunbook");
   server_->sql("GRANT EXECUTE ON FUNCTION pg_read_binary_file(text) TO pgrunbook");
   answer = run_backup(order("20261120T150406Z-00000002"), *report_);
   ASSERT_TRUE(answer.has_value()) << answer.error().text();
   std::string directory = repository().layout().backup_directory("20261120T150406Z-00000002");
   EXPECT_EQ(must(base::read_file(directory + "/configuration/1-extra.conf")), "work_mem='5MB'\n");
-  EXPECT_THAT(must(base::read_file(directory + "/RESTORE.md")), HasSubstr("is kept as `configuration/1-extra.conf`"));
+  EXPECT_THAT(must(base::read_file(directory + "/RESTORE.md")),
+              HasSubstr("is kept as `configuration/1-extra.conf`"));
 }
 
 // The sh blocks of RESTORE.md as one script.
@@ -365,7 +376,8 @@ void must_run_link(const std::string& tool, const std::string& directory) {
 
 TEST_F(Backup, RestoreByHandWorksWithStandardToolsOnly) {
   Server& server = start_server();
-  server.sql("ALTER SYSTEM SET recovery_target_time = '2020-01-01'");  // left over from somebody; would stop the recovery
+  server.sql("ALTER SYSTEM SET recovery_target_time = '2020-01-01'");  // left over from somebody; would stop
+                                                                       // the recovery
   ASSERT_TRUE(run_backup(order(), *report_).has_value());
   server.sql("DELETE FROM credit_trade WHERE id > 40000");
   server.wait_for("SELECT last_archived_wal FROM pg_stat_archiver", server.switch_segment());
@@ -373,7 +385,8 @@ TEST_F(Backup, RestoreByHandWorksWithStandardToolsOnly) {
   std::set<std::string> before;
   auto hashes = [&] {
     std::set<std::string> all;
-    std::istringstream list(test::must_run({"find", repository_path(), "-type", "f", "-exec", "sha256sum", "{}", "+"}).out);
+    std::istringstream list(
+        test::must_run({"find", repository_path(), "-type", "f", "-exec", "sha256sum", "{}", "+"}).out);
     for (std::string line; std::getline(list, line);) all.insert(line);
     return all;
   };
@@ -386,19 +399,23 @@ TEST_F(Backup, RestoreByHandWorksWithStandardToolsOnly) {
   // Nothing of ours may be found: the standard tools and PostgreSQL are all there is.
   std::string tools = path("tools");
   must(base::make_directories(tools, 0755));
-  for (const char* tool : {"sh", "tar", "zstd", "sha256sum", "sed", "cat", "mkdir", "mktemp", "mv", "cut", "echo", "rm"}) {
+  for (const char* tool :
+       {"sh", "tar", "zstd", "sha256sum", "sed", "cat", "mkdir", "mktemp", "mv", "cut", "echo", "rm"}) {
     must_run_link(tool, tools);
   }
-  for (const char* program : {"pg_ctl", "psql", "pg_controldata", "pg_verifybackup", "postgres", "pg_waldump"}) {
+  for (const char* program :
+       {"pg_ctl", "psql", "pg_controldata", "pg_verifybackup", "postgres", "pg_waldump"}) {
     ASSERT_EQ(::symlink(Server::program(program).c_str(), (tools + "/" + program).c_str()), 0);
   }
-  test::write_file(path("restore.sh"), script_of(page) +
-                                           "psql -XAt -h \"$SOCKET\" -U postgres -c 'SELECT count(*) FROM credit_trade' > " +
-                                           path("count") + "\npsql -XAt -h \"$SOCKET\" -U postgres -c 'SHOW archive_mode' > " +
-                                           path("mode") + "\npg_ctl -s -D \"$DATA\" -m fast stop\n");
-  auto ran = must(base::run({{"/bin/sh", path("restore.sh")},
-                             {{"PATH", tools}, {"REPOSITORY", repository_path()}, {"DATA", path("restored")}, {"PGPORT", "5999"}}},
-                            base::Deadline::after(seconds(120))));
+  test::write_file(path("restore.sh"),
+                   script_of(page) +
+                       "psql -XAt -h \"$SOCKET\" -U postgres -c 'SELECT count(*) FROM credit_trade' > " +
+                       path("count") + "\npsql -XAt -h \"$SOCKET\" -U postgres -c 'SHOW archive_mode' > " +
+                       path("mode") + "\npg_ctl -s -D \"$DATA\" -m fast stop\n");
+  auto ran = must(base::run(
+      {{"/bin/sh", path("restore.sh")},
+       {{"PATH", tools}, {"REPOSITORY", repository_path()}, {"DATA", path("restored")}, {"PGPORT", "5999"}}},
+      base::Deadline::after(seconds(120))));
   auto log = base::read_file(path("restored/restore.log"));
   ASSERT_EQ(ran.exit_code, 0) << ran.out << ran.err << (log ? *log : "");
   EXPECT_EQ(must(base::read_file(path("count"))), "40000\n");  // with the WAL behind the backup

@@ -1,6 +1,8 @@
-// A primary with its archive, an empty or strange standby volume beside it, and the Jobs run as a pod would run them.
+// A primary with its archive, an empty or strange standby volume beside it, and the Jobs run as a pod would
+// run them.
 #pragma once
 
+#include <fcntl.h>
 #include <filesystem>
 #include <map>
 #include <memory>
@@ -9,8 +11,6 @@
 #include <string>
 #include <vector>
 
-#include <fcntl.h>
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -18,8 +18,8 @@
 #include "agent/job.hpp"
 #include "archive/repository.hpp"
 #include "base/hash.hpp"
-#include "support/postgres/server.hpp"
 #include "support/paths.hpp"
+#include "support/postgres/server.hpp"
 
 namespace pgrunbook::agent {
 
@@ -48,7 +48,9 @@ class Scene : public ::testing::Test {
   [[nodiscard]] std::string primary_mount() const { return path("primary"); }
   [[nodiscard]] std::string standby_mount() const { return path("standby"); }
   [[nodiscard]] std::string standby_data() const { return standby_mount() + "/data"; }
-  [[nodiscard]] archive::Repository repository() const { return must(archive::Repository::open(repository_path())); }
+  [[nodiscard]] archive::Repository repository() const {
+    return must(archive::Repository::open(repository_path()));
+  }
 
   static std::string uid(int n) { return fmt::format("{:08x}-0000-4000-8000-000000000001", n); }
   [[nodiscard]] Order order(const std::string& job, int action, const std::string& member) const {
@@ -93,7 +95,9 @@ class Scene : public ::testing::Test {
     must_succeed(setup_order());
     primary_->start();
     primary_->sql(fmt::format("CREATE ROLE app LOGIN PASSWORD '{}'", kAppPassword));
-    primary_->sql("CREATE TABLE credit_trade (id bigserial PRIMARY KEY, xid bigint DEFAULT txid_current(), at timestamptz DEFAULT clock_timestamp())");
+    primary_->sql(
+        "CREATE TABLE credit_trade (id bigserial PRIMARY KEY, xid bigint DEFAULT txid_current(), at "
+        "timestamptz DEFAULT clock_timestamp())");
     primary_->sql("GRANT ALL ON credit_trade, credit_trade_id_seq TO app");
     return *primary_;
   }
@@ -110,14 +114,16 @@ class Scene : public ::testing::Test {
     for (int i = 0; i < rows; ++i) server.sql("INSERT INTO credit_trade DEFAULT VALUES");
   }
   static std::string clock(const Server& server) {
-    return server.sql("SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')");
+    return server.sql(
+        "SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')");
   }
   // What the controller does before a plan: a marker, a switch. Returns the segment to wait for.
   static std::string marker(const Server& server) {
     server.sql("SELECT pg_logical_emit_message(true, 'pgrunbook', 'marker')");
     return server.switch_segment();
   }
-  [[nodiscard]] Order plan_order(int action, const std::string& time, const std::vector<std::string>& wait_for = {}) const {
+  [[nodiscard]] Order plan_order(int action, const std::string& time,
+                                 const std::vector<std::string>& wait_for = {}) const {
     Order o = order(api::jobs::kPlan, action, "standby");
     o.plan.target.time = time;
     o.plan.wait_for = wait_for;
@@ -128,7 +134,8 @@ class Scene : public ::testing::Test {
     std::string time = clock(server);
     return must_succeed(plan_order(action, time, {marker(server)}));
   }
-  [[nodiscard]] Order recover_order(int action, const base::Json& plan, const std::string& member = "standby") const {
+  [[nodiscard]] Order recover_order(int action, const base::Json& plan,
+                                    const std::string& member = "standby") const {
     Order o = order(api::jobs::kRecover, action, member);
     o.recover.backup_id = base::text_at(plan, {"backupID"});
     o.recover.timeline = static_cast<int>(base::number_at(plan, {"timeline"}));
@@ -155,8 +162,9 @@ class Scene : public ::testing::Test {
     return out;
   }
 
-  // The truth by other means: pg_waldump over all archived segments of a timeline, and PostgreSQL's rule in a few lines of text.
-  // Transactions that commit before the first commit or abort whose time exceeds `time` (as pg_waldump prints it, empty = all).
+  // The truth by other means: pg_waldump over all archived segments of a timeline, and PostgreSQL's rule in a
+  // few lines of text. Transactions that commit before the first commit or abort whose time exceeds `time`
+  // (as pg_waldump prints it, empty = all).
   std::set<std::string> committed_by_wal(const std::string& first_segment, const std::string& time) {
     auto r = repository();
     std::string scratch = path("truth" + base::random_hex(3));
@@ -164,10 +172,12 @@ class Scene : public ::testing::Test {
     std::vector<std::string> names;
     for (const auto& s : must(r.segments(postgres::TimelineId(1)))) {
       if (s.name < first_segment) continue;
-      must(archive::get_file(r.layout().wal_file(must(postgres::parse_wal_name(s.name))), scratch + "/" + s.name));
+      must(archive::get_file(r.layout().wal_file(must(postgres::parse_wal_name(s.name))),
+                             scratch + "/" + s.name));
       names.push_back(s.name);
     }
-    auto ran = must(base::run({{Server::program("pg_waldump"), "-p", scratch, names.front(), names.back()}, {{"TZ", "UTC"}, {"LC_ALL", "C"}}},
+    auto ran = must(base::run({{Server::program("pg_waldump"), "-p", scratch, names.front(), names.back()},
+                               {{"TZ", "UTC"}, {"LC_ALL", "C"}}},
                               base::Deadline::after(std::chrono::seconds(120))));
     std::set<std::string> xids;
     std::istringstream lines(ran.out);

@@ -72,7 +72,8 @@ TEST_F(Pitr, ByTimeOntoAnEmptyVolumeThenTheNewTimelineArchivesWithoutAGap) {
 
   Server restored = start_member(standby_mount());
   EXPECT_EQ(rows(restored).size(), 10U);
-  EXPECT_EQ(restored.sql("SELECT count(*) FROM credit_trade WHERE pg_xact_commit_timestamp(xmin) IS NULL"), "0");
+  EXPECT_EQ(restored.sql("SELECT count(*) FROM credit_trade WHERE pg_xact_commit_timestamp(xmin) IS NULL"),
+            "0");
   EXPECT_EQ(restored.sql("SELECT pg_is_in_recovery()"), "f");
   insert(restored, 3);
   std::string segment = restored.switch_segment();
@@ -92,9 +93,11 @@ TEST_F(Pitr, RowExactInWalOrderWithTwentyWriters) {
   Server& primary = start_primary();
   backup(primary);
   test::write_file(path("write.sql"), "INSERT INTO credit_trade DEFAULT VALUES;\n");
-  auto writers = must(base::Child::start({{Server::program("pgbench"), "-n", "-c", "20", "-j", "2", "-t", "60", "-R", "400", "-h", primary.socket(), "-p",
-                                           std::to_string(primary.port()), "-U", "postgres", "-f", path("write.sql"), "postgres"}},
-                                         path("pgbench.log")));
+  auto writers =
+      must(base::Child::start({{Server::program("pgbench"), "-n", "-c", "20", "-j", "2", "-t", "60", "-R",
+                                "400", "-h", primary.socket(), "-p", std::to_string(primary.port()), "-U",
+                                "postgres", "-f", path("write.sql"), "postgres"}},
+                              path("pgbench.log")));
   primary.wait_for("SELECT count(*) > 400 FROM credit_trade", "t");
   std::string time = clock(primary);
   EXPECT_EQ(must(writers.wait(base::Deadline::after(std::chrono::seconds(120)))), 0);

@@ -20,8 +20,13 @@ TEST_F(PlanJob, RefusalsNameTheNearestPossibleTarget) {
   std::string stop = base::format_time_micro(must(repository().backup("b1")).stop_time);
   insert(primary, 2);
   marker(primary);
-  std::string last = primary.sql("SELECT to_char(timestamp AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') FROM pg_last_committed_xact()");
-  primary.wait_for("SELECT last_archived_wal >= (SELECT pg_walfile_name(pg_current_wal_lsn() - 1024*1024)) FROM pg_stat_archiver", "t");
+  std::string last = primary.sql(
+      "SELECT to_char(timestamp AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') FROM "
+      "pg_last_committed_xact()");
+  primary.wait_for(
+      "SELECT last_archived_wal >= (SELECT pg_walfile_name(pg_current_wal_lsn() - 1024*1024)) FROM "
+      "pg_stat_archiver",
+      "t");
   std::string late = clock(primary);
 
   auto early = run(plan_order(2, too_early));
@@ -34,7 +39,10 @@ TEST_F(PlanJob, RefusalsNameTheNearestPossibleTarget) {
   EXPECT_EQ(after.outcome, api::Outcome::kRefused);
   EXPECT_EQ(after.reason, "TargetAfterArchive");
   EXPECT_EQ(after.message, fmt::format("target {} lies after the last transaction in the archive", late));
-  EXPECT_EQ(after.hint, fmt::format("the latest possible targetTime is {}; or leave out targetTime to get the latest state", last));
+  EXPECT_EQ(
+      after.hint,
+      fmt::format("the latest possible targetTime is {}; or leave out targetTime to get the latest state",
+                  last));
 
   auto future = run(plan_order(4, "2999-01-01T00:00:00Z"));
   EXPECT_EQ(future.reason, "TargetInFuture");
@@ -74,13 +82,17 @@ TEST_F(PlanJob, AGapIsNamed) {
   auto gap = run(plan_order(2, inside, {last}));
   EXPECT_EQ(gap.outcome, api::Outcome::kRefused);
   EXPECT_EQ(gap.reason, "WalGap");
-  EXPECT_EQ(gap.message, fmt::format("target {} lies behind a gap in the archive; the first missing segment is {}", inside, lost));
+  EXPECT_EQ(gap.message,
+            fmt::format("target {} lies behind a gap in the archive; the first missing segment is {}", inside,
+                        lost));
   EXPECT_THAT(gap.hint, HasSubstr("the latest possible targetTime is "));
   must_succeed(plan_order(3, before, {last}));
   auto latest = run(plan_order(4, "", {last}));
   EXPECT_EQ(latest.outcome, api::Outcome::kRefused);
   EXPECT_EQ(latest.reason, "WalGap");
-  EXPECT_EQ(latest.message, fmt::format("the latest state lies behind a gap in the archive; the first missing segment is {}", lost));
+  EXPECT_EQ(latest.message,
+            fmt::format("the latest state lies behind a gap in the archive; the first missing segment is {}",
+                        lost));
   EXPECT_THAT(latest.hint, HasSubstr("to recover to the last transaction before the gap, write targetTime "));
 }
 
@@ -118,7 +130,8 @@ TEST_F(PlanJob, MinimalWalEndsTheWindow) {
   insert(primary, 2);
   primary.stop();
   std::string auto_conf = must(base::read_file(primary.data() + "/postgresql.auto.conf"));
-  test::write_file(primary.data() + "/postgresql.auto.conf", "archive_mode = off\nwal_level = minimal\nmax_wal_senders = 0\n");
+  test::write_file(primary.data() + "/postgresql.auto.conf",
+                   "archive_mode = off\nwal_level = minimal\nmax_wal_senders = 0\n");
   primary.start();
   insert(primary, 1);
   primary.stop();

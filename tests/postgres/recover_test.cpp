@@ -1,6 +1,8 @@
-// Recover when something is wrong, planted or interrupted: the source's archive and the old directory stay as they are.
-#include "agent/exchange.hpp"
+// Recover when something is wrong, planted or interrupted: the source's archive and the old directory stay as
+// they are.
 #include "agent/recover.hpp"
+
+#include "agent/exchange.hpp"
 #include "postgres/pitr_scene.hpp"
 
 namespace pgrunbook::agent {
@@ -36,9 +38,11 @@ TEST_F(RecoverJob, LeftoversOfAnotherLifeHarmNobody) {
   primary.sql("ALTER SYSTEM SET restore_command = 'touch " + path("restore-ran") + "; false'");
   primary.sql("ALTER SYSTEM SET synchronous_standby_names = 'ghost'");
   primary.sql("ALTER SYSTEM SET recovery_min_apply_delay = '1h'");
-  for (const char* name : {"standby.signal", "recovery.signal", "recovery.done"}) test::write_file(primary.data() + "/" + name, "");
+  for (const char* name : {"standby.signal", "recovery.signal", "recovery.done"})
+    test::write_file(primary.data() + "/" + name, "");
   base::Json plan = planned(primary);
-  for (const char* name : {"standby.signal", "recovery.signal", "recovery.done"}) ::unlink((primary.data() + "/" + name).c_str());
+  for (const char* name : {"standby.signal", "recovery.signal", "recovery.done"})
+    ::unlink((primary.data() + "/" + name).c_str());
   auto before = listing(repository_path());
   auto a = must_succeed(recover_order(1, plan));
   EXPECT_EQ(a.result["synchronousStandbyNamesEmptied"], true);
@@ -54,9 +58,11 @@ TEST_F(RecoverJob, LeftoversOfAnotherLifeHarmNobody) {
   EXPECT_FALSE(base::exists(path("recovery-end-ran")));
   EXPECT_FALSE(base::exists(path("restore-ran")));
   std::string conf = must(base::read_file(standby_data() + "/postgresql.auto.conf"));
-  for (const char* word : {"recovery_", "primary_", "restore_command", "archive_cleanup", "ghost"}) EXPECT_EQ(conf.find(word), std::string::npos) << word;
+  for (const char* word : {"recovery_", "primary_", "restore_command", "archive_cleanup", "ghost"})
+    EXPECT_EQ(conf.find(word), std::string::npos) << word;
   EXPECT_THAT(conf, HasSubstr(kStandbyClaim));
-  for (const char* name : {"standby.signal", "recovery.signal", "recovery.done", "postmaster.pid"}) EXPECT_FALSE(base::exists(standby_data() + "/" + name)) << name;
+  for (const char* name : {"standby.signal", "recovery.signal", "recovery.done", "postmaster.pid"})
+    EXPECT_FALSE(base::exists(standby_data() + "/" + name)) << name;
   Server restored = start_member(standby_mount());
   EXPECT_EQ(restored.sql("SELECT count(*) FROM credit_trade"), "5");
   EXPECT_EQ(restored.sql("SELECT pg_is_in_recovery()"), "f");
@@ -74,8 +80,11 @@ TEST_F(RecoverJob, AMismatchIsPutBackToTheByte) {
   auto a = run(o);
   EXPECT_EQ(a.outcome, api::Outcome::kFailed);
   EXPECT_EQ(a.reason, "VerificationMismatch");
-  EXPECT_EQ(a.message, "SELECT count(*) FROM credit_trade gave 3, expected was 4711; the data directory was not touched");
-  EXPECT_EQ(listing(standby_data()), (std::map<std::string, std::string>{{"base/old", before["data/base/old"]}}));
+  EXPECT_EQ(
+      a.message,
+      "SELECT count(*) FROM credit_trade gave 3, expected was 4711; the data directory was not touched");
+  EXPECT_EQ(listing(standby_data()),
+            (std::map<std::string, std::string>{{"base/old", before["data/base/old"]}}));
   EXPECT_FALSE(base::exists(sibling_of(standby_data(), uid(1))));
   EXPECT_FALSE(base::exists(standby_mount() + "/.pgrunbook/claim"));
   EXPECT_EQ(listing(repository_path()), archive);
@@ -113,7 +122,8 @@ TEST_F(RecoverJob, TheSameActionAgainAnswersTheSame) {
   retry.pod_uid = "another-pod";
   EXPECT_EQ(to_json(must_succeed(retry)), to_json(first));
   EXPECT_EQ(listing(repository_path()), archive);
-  EXPECT_EQ(must(base::read_file(base::text_at(first.result, {"undoDirectory"}) + "/base/old")), "the old data");
+  EXPECT_EQ(must(base::read_file(base::text_at(first.result, {"undoDirectory"}) + "/base/old")),
+            "the old data");
 }
 
 TEST_F(RecoverJob, AHalfMadeDirectoryOfADeadPodIsRemovedFirst) {
@@ -122,7 +132,10 @@ TEST_F(RecoverJob, AHalfMadeDirectoryOfADeadPodIsRemovedFirst) {
   make_old_directory();
   must(base::make_directories(sibling_of(standby_data(), uid(1)) + "/base"));
   must(base::make_directories(standby_mount() + "/.pgrunbook"));
-  test::write_file(standby_mount() + "/.pgrunbook/claim", fmt::format(R"({{"podUID":"dead","actionUID":"{}","job":"Recover","since":"2026-11-20T15:00:00Z"}})", uid(1)));
+  test::write_file(
+      standby_mount() + "/.pgrunbook/claim",
+      fmt::format(R"({{"podUID":"dead","actionUID":"{}","job":"Recover","since":"2026-11-20T15:00:00Z"}})",
+                  uid(1)));
   Order o = recover_order(1, plan);
   EXPECT_EQ(run(o).reason, "VolumeClaimed");
   o.undo = {{"brokenClaim", "dead"}};
@@ -148,8 +161,8 @@ TEST_F(RecoverJob, SettingsThatRoseAfterTheBackupAreRaised) {
 TEST_F(RecoverJob, ATimelineNumberThatIsTakenMeanwhileMakesItTakeTheNext) {
   Server& primary = start_primary();
   base::Json plan = planned(primary);
-  // Another recovery holds the number, but its history is not visible yet: it appears between promotion and publication. Here its writer
-  // is registered beforehand, which only the publication sees.
+  // Another recovery holds the number, but its history is not visible yet: it appears between promotion and
+  // publication. Here its writer is registered beforehand, which only the publication sees.
   must(repository().claim_writer(postgres::TimelineId(2), "5b1d6a3c-0000-4000-8000-00000000000f"));
   auto a = must_succeed(recover_order(1, plan));
   EXPECT_EQ(a.result["newTimeline"], 3);

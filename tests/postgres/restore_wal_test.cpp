@@ -3,8 +3,8 @@
 #include <gtest/gtest.h>
 
 #include "archive/repository.hpp"
-#include "support/postgres/server.hpp"
 #include "support/paths.hpp"
+#include "support/postgres/server.hpp"
 
 namespace pgrunbook::agent {
 namespace {
@@ -23,8 +23,8 @@ class RestoreWal : public ::testing::Test {
     directory_ = std::make_unique<test::TemporaryDirectory>();
     source_ = std::make_unique<Server>(path("server"));
     auto control = source_->control();
-    repository_ = std::make_unique<Repository>(must(Repository::create(path("tfrs"), {"tfrs", "u"}, control.system_identifier,
-                                                                       control.segment_size, 15, control.timeline)));
+    repository_ = std::make_unique<Repository>(must(Repository::create(
+        path("tfrs"), {"tfrs", "u"}, control.system_identifier, control.segment_size, 15, control.timeline)));
     source_->archive_to(path("tfrs"), "claim-a", PGRUNBOOK_AGENT_PATH);
     source_->start();
     source_->sql("CREATE TABLE t (id int)");
@@ -44,13 +44,16 @@ class RestoreWal : public ::testing::Test {
   // Recovers the copy as far as the archive goes; pauses never.
   Server recover(const std::string& more = "") const {
     Server copy = Server::existing(path("copy"));
-    copy.configure("archive_mode=off\nport=" + std::to_string(copy.port()) + "\nunix_socket_directories='" + path("copy") +
-                   "'\nrecovery_target_timeline=1\nrestore_command='" + std::string(PGRUNBOOK_AGENT_PATH) +
-                   " restore-wal --repository " + path("tfrs") + " --attempts 2 %f %p'\n" + more);
+    copy.configure("archive_mode=off\nport=" + std::to_string(copy.port()) + "\nunix_socket_directories='" +
+                   path("copy") + "'\nrecovery_target_timeline=1\nrestore_command='" +
+                   std::string(PGRUNBOOK_AGENT_PATH) + " restore-wal --repository " + path("tfrs") +
+                   " --attempts 2 %f %p'\n" + more);
     test::write_file(copy.data() + "/recovery.signal", "");
     return copy;
   }
-  std::string stored(const std::string& name) const { return path("tfrs/walbackup/00000001/" + name + ".zst"); }
+  std::string stored(const std::string& name) const {
+    return path("tfrs/walbackup/00000001/" + name + ".zst");
+  }
   std::unique_ptr<test::TemporaryDirectory> directory_;
   std::unique_ptr<Server> source_;
   std::unique_ptr<Repository> repository_;
@@ -70,8 +73,10 @@ TEST_F(RestoreWal, I13_ADamagedSegmentStopsTheRecoveryInsteadOfEndingIt) {
   Server copy = recover();
   copy.start_and_wait_for_its_end();
   EXPECT_THAT(copy.log(), HasSubstr("is damaged: it ends too early"));
-  EXPECT_THAT(copy.log(), HasSubstr("could not restore file \"" + last_ + "\" from archive: child process exited with exit code 200"));
-  EXPECT_THAT(copy.control().state, HasSubstr("in archive recovery"));  // nothing was promoted with less than there is
+  EXPECT_THAT(copy.log(), HasSubstr("could not restore file \"" + last_ +
+                                    "\" from archive: child process exited with exit code 200"));
+  EXPECT_THAT(copy.control().state,
+              HasSubstr("in archive recovery"));  // nothing was promoted with less than there is
   test::write_file(stored(last_), good);
   copy.start();
   copy.wait_for("SELECT pg_is_in_recovery()", "f");
@@ -109,7 +114,8 @@ TEST_F(RestoreWal, I15_AHistoryThatCannotBeReadStopsTheChoiceOfATimeline) {
 
 // M3: a number that is taken in the archive is not taken again.
 TEST_F(RestoreWal, M3_AnArchivedHistoryKeepsItsNumber) {
-  must(archive::put_bytes_if_absent("1\t0/3000000\tabandoned\n", path("tfrs/walbackup/00000002.history.zst")));
+  must(
+      archive::put_bytes_if_absent("1\t0/3000000\tabandoned\n", path("tfrs/walbackup/00000002.history.zst")));
   Server copy = recover();
   copy.start();
   copy.wait_for("SELECT pg_is_in_recovery()", "f");

@@ -11,7 +11,8 @@ class SetupJob : public Scene {
  protected:
   std::map<std::string, std::string> configuration() {
     std::map<std::string, std::string> out;
-    for (const char* name : {"pg_hba.conf", "postgresql.conf", "postgresql.auto.conf"}) out[name] = must(base::read_file(primary_->data() + "/" + name));
+    for (const char* name : {"pg_hba.conf", "postgresql.conf", "postgresql.auto.conf"})
+      out[name] = must(base::read_file(primary_->data() + "/" + name));
     return out;
   }
 };
@@ -28,13 +29,20 @@ TEST_F(SetupJob, MakesTheRoleKeepsCommitTimestampsAndArchives) {
   EXPECT_EQ(base::text_at(a.result, {"agentSha256"}), must(base::sha256_file(PGRUNBOOK_AGENT_PATH)));
   EXPECT_THAT(a.result["agentPath"].get<std::string>(), HasSubstr(primary_mount() + "/.pgrunbook/bin/"));
   primary.start();
-  EXPECT_EQ(primary.sql("SELECT setting FROM pg_settings WHERE name = 'archive_command'"), base::text_at(a.result, {"archiveCommand"}));
+  EXPECT_EQ(primary.sql("SELECT setting FROM pg_settings WHERE name = 'archive_command'"),
+            base::text_at(a.result, {"archiveCommand"}));
   EXPECT_EQ(primary.sql("SELECT count(*) FROM t WHERE pg_xact_commit_timestamp(xmin) IS NULL"), "0");
-  EXPECT_EQ(primary.sql("SELECT rolpassword LIKE 'SCRAM-SHA-256$4096:%' FROM pg_authid WHERE rolname = 'pgrunbook'"), "t");
-  EXPECT_EQ(primary.sql("SELECT concat(rolsuper, rolreplication, rolcanlogin, rolcreatedb, rolcreaterole) FROM pg_roles WHERE rolname = 'pgrunbook'"), "fttff");
+  EXPECT_EQ(primary.sql(
+                "SELECT rolpassword LIKE 'SCRAM-SHA-256$4096:%' FROM pg_authid WHERE rolname = 'pgrunbook'"),
+            "t");
+  EXPECT_EQ(primary.sql("SELECT concat(rolsuper, rolreplication, rolcanlogin, rolcreatedb, rolcreaterole) "
+                        "FROM pg_roles WHERE rolname = 'pgrunbook'"),
+            "fttff");
   // the verifier opens the door over TCP with the clear password, and the rights suffice
-  auto row = must(postgres::psql(primary.role(), {"CHECKPOINT", "SELECT pg_create_restore_point('x')", "SELECT pg_walfile_name(pg_switch_wal())"},
-                                 base::Deadline::after(std::chrono::seconds(30))));
+  auto row = must(postgres::psql(
+      primary.role(),
+      {"CHECKPOINT", "SELECT pg_create_restore_point('x')", "SELECT pg_walfile_name(pg_switch_wal())"},
+      base::Deadline::after(std::chrono::seconds(30))));
   Order proof = order(api::jobs::kProof, 1, "primary");
   proof.plan.wait_for = {row.front().front()};
   must_succeed(proof);
@@ -51,12 +59,14 @@ TEST_F(SetupJob, MakesTheRoleKeepsCommitTimestampsAndArchives) {
 
 TEST_F(SetupJob, AForeignArchiveCommandIsKeptUnlessItMayGo) {
   make_primary({"include_if_exists 'site.conf'"});
-  test::write_file(primary_->data() + "/site.conf", "archive_mode = on\narchive_command = 'cp %p /mine/%f'\n");
+  test::write_file(primary_->data() + "/site.conf",
+                   "archive_mode = on\narchive_command = 'cp %p /mine/%f'\n");
   auto before = configuration();
   auto a = run(setup_order());
   EXPECT_EQ(a.outcome, api::Outcome::kRefused);
   EXPECT_EQ(a.reason, "ForeignArchiveCommand");
-  EXPECT_EQ(a.message, fmt::format("archive_command is already 'cp %p /mine/%f' (in {}/site.conf)", primary_->data()));
+  EXPECT_EQ(a.message,
+            fmt::format("archive_command is already 'cp %p /mine/%f' (in {}/site.conf)", primary_->data()));
   EXPECT_EQ(a.hint, "set archive.wal.replaceExisting: true, if what it does may end");
   EXPECT_EQ(configuration(), before);
   EXPECT_FALSE(base::exists(repository_path()));
@@ -89,7 +99,8 @@ TEST_F(SetupJob, AServerThatRunsIsNotTouched) {
 
 TEST_F(SetupJob, WhatFailsIsPutBack) {
   make_primary();
-  test::write_file(primary_->data() + "/postgresql.auto.conf", "no_such_setting = 'x'\n");  // the server refuses to start with it
+  test::write_file(primary_->data() + "/postgresql.auto.conf",
+                   "no_such_setting = 'x'\n");  // the server refuses to start with it
   auto before = configuration();
   auto a = run(setup_order());
   EXPECT_EQ(a.outcome, api::Outcome::kFailed);
@@ -102,7 +113,8 @@ TEST_F(SetupJob, WhatFailsIsPutBack) {
 TEST_F(SetupJob, AClaimedVolumeIsNotTouched) {
   make_primary();
   must(base::make_directories(primary_mount() + "/.pgrunbook"));
-  test::write_file(primary_mount() + "/.pgrunbook/claim", R"({"podUID":"other","actionUID":"x","job":"Recover","since":"2026-11-20T15:00:00Z"})");
+  test::write_file(primary_mount() + "/.pgrunbook/claim",
+                   R"({"podUID":"other","actionUID":"x","job":"Recover","since":"2026-11-20T15:00:00Z"})");
   auto a = run(setup_order());
   EXPECT_EQ(a.outcome, api::Outcome::kRefused);
   EXPECT_EQ(a.reason, "VolumeClaimed");

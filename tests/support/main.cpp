@@ -1,6 +1,5 @@
 #include <cstdlib>
 #include <filesystem>
-
 #include <pwd.h>
 #include <unistd.h>
 
@@ -25,7 +24,8 @@ int main(int argc, char** argv) {
   if (::mkdtemp(directory.data()) == nullptr) return 1;
   fs::permissions(directory, fs::perms(0755));
   // The postgres layer becomes that user before the end, and then removes it.
-  if (const passwd* user = ::getpwnam("postgres"); ::geteuid() == 0 && user != nullptr) (void)!::chown(directory.c_str(), user->pw_uid, user->pw_gid);
+  if (const passwd* user = ::getpwnam("postgres"); ::geteuid() == 0 && user != nullptr)
+    (void)!::chown(directory.c_str(), user->pw_uid, user->pw_gid);
   agent = directory + "/pgrunbook-agent";
   std::error_code none;  // a layer that does not need it is built without it
   fs::copy_file(PATH_OF_AGENT, agent, none);

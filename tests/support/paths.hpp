@@ -1,5 +1,5 @@
-// Where the build put things. Functions, not strings in every test: a test's object file then is the same wherever the
-// tree lies, and a compiler cache finds it.
+// Where the build put things. Functions, not strings in every test: a test's object file then is the same
+// wherever the tree lies, and a compiler cache finds it.
 #pragma once
 
 namespace pgrunbook::test {

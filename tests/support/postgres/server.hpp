@@ -1,19 +1,18 @@
 // Real PostgreSQL servers for tests: their own directory, socket and port, as the user postgres.
 #pragma once
 
-#include <chrono>
-#include <stdexcept>
-#include <string>
-#include <thread>
-#include <vector>
-
 #include <arpa/inet.h>
+#include <chrono>
 #include <grp.h>
 #include <netinet/in.h>
 #include <pwd.h>
+#include <stdexcept>
+#include <string>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <thread>
 #include <unistd.h>
+#include <vector>
 
 #include <fmt/format.h>
 
@@ -27,13 +26,15 @@
 
 namespace pgrunbook::test {
 
-// PostgreSQL refuses to run as root: the whole test process becomes the user postgres, once and for ever. So nothing
-// that a test writes afterwards may lie in a directory that only root writes (--gtest_output: give it one).
+// PostgreSQL refuses to run as root: the whole test process becomes the user postgres, once and for ever. So
+// nothing that a test writes afterwards may lie in a directory that only root writes (--gtest_output: give it
+// one).
 inline void become_postgres() {
   if (::geteuid() != 0) return;
   const passwd* user = ::getpwnam("postgres");
   if (user == nullptr) throw std::runtime_error("this machine has no user postgres; install postgresql-15");
-  if (::initgroups("postgres", user->pw_gid) != 0 || ::setgid(user->pw_gid) != 0 || ::setuid(user->pw_uid) != 0) {
+  if (::initgroups("postgres", user->pw_gid) != 0 || ::setgid(user->pw_gid) != 0 ||
+      ::setuid(user->pw_uid) != 0) {
     throw std::runtime_error("cannot become the user postgres");
   }
   ::setenv("HOME", "/tmp", 1);
@@ -54,9 +55,11 @@ inline int free_port() {
   return ::ntohs(address.sin_port);
 }
 
-inline base::Finished must_run(const std::vector<std::string>& argv, std::chrono::seconds limit = std::chrono::seconds(120)) {
+inline base::Finished must_run(const std::vector<std::string>& argv,
+                               std::chrono::seconds limit = std::chrono::seconds(120)) {
   auto ran = must(base::run({argv, {{"LC_ALL", "C"}, {"TZ", "UTC"}}}, base::Deadline::after(limit)));
-  if (ran.exit_code != 0) throw std::runtime_error(fmt::format("{} ended with {}: {}{}", argv[0], ran.exit_code, ran.out, ran.err));
+  if (ran.exit_code != 0)
+    throw std::runtime_error(fmt::format("{} ended with {}: {}{}", argv[0], ran.exit_code, ran.out, ran.err));
   return ran;
 }
 
@@ -72,23 +75,35 @@ struct ServerOptions {
 class Server {
  public:
   // Makes the cluster in `directory`/data; not started.
-  explicit Server(std::string directory, const ServerOptions& options = {}) : directory_(std::move(directory)) {
+  explicit Server(std::string directory, const ServerOptions& options = {})
+      : directory_(std::move(directory)) {
     become_postgres();
     must(base::make_directories(directory_, 0755));
     port_ = free_port();
-    std::vector<std::string> argv{program("initdb"), "-D", data(), "-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8",
-                                  "--locale=C.UTF-8", fmt::format("--wal-segsize={}", options.segment_mib)};
+    std::vector<std::string> argv{program("initdb"),
+                                  "-D",
+                                  data(),
+                                  "-U",
+                                  "postgres",
+                                  "-A",
+                                  "trust",
+                                  "--no-sync",
+                                  "-E",
+                                  "UTF8",
+                                  "--locale=C.UTF-8",
+                                  fmt::format("--wal-segsize={}", options.segment_mib)};
     if (options.checksums) argv.emplace_back("--data-checksums");
     must_run(argv);
     write_file(data() + "/pg_hba.conf",
                "local all all trust\n"
                "host replication pgrunbook 127.0.0.1/32 scram-sha-256\n"
                "host all all 127.0.0.1/32 scram-sha-256\n");
-    configure(fmt::format("listen_addresses='127.0.0.1'\nport={}\nunix_socket_directories='{}'\n"
-                          "fsync=off\nshared_buffers=16MB\nmax_connections=30\nmin_wal_size={}MB\nmax_wal_size={}MB\n"
-                          "password_encryption='scram-sha-256'\nlog_timezone='UTC'\ntimezone='UTC'\nlog_checkpoints=off\n"
-                          "wal_level=replica\ntrack_commit_timestamp=on",
-                          port_, directory_, options.segment_mib * 2, options.segment_mib * 8));
+    configure(fmt::format(
+        "listen_addresses='127.0.0.1'\nport={}\nunix_socket_directories='{}'\n"
+        "fsync=off\nshared_buffers=16MB\nmax_connections=30\nmin_wal_size={}MB\nmax_wal_size={}MB\n"
+        "password_encryption='scram-sha-256'\nlog_timezone='UTC'\ntimezone='UTC'\nlog_checkpoints=off\n"
+        "wal_level=replica\ntrack_commit_timestamp=on",
+        port_, directory_, options.segment_mib * 2, options.segment_mib * 8));
     for (const std::string& line : options.settings) configure(line);
   }
   // Uses a directory that exists, e.g. a restored one.
@@ -97,12 +112,16 @@ class Server {
     if (running()) stop("immediate");
   }
   Server(Server&& other) noexcept
-      : directory_(std::move(other.directory_)), port_(other.port_), started_(std::exchange(other.started_, false)) {}
+      : directory_(std::move(other.directory_)),
+        port_(other.port_),
+        started_(std::exchange(other.started_, false)) {}
   Server& operator=(Server&&) = delete;
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
 
-  [[nodiscard]] static std::string program(const std::string& name) { return must(postgres::find_program(name)); }
+  [[nodiscard]] static std::string program(const std::string& name) {
+    return must(postgres::find_program(name));
+  }
   [[nodiscard]] std::string data() const { return directory_ + "/data"; }
   [[nodiscard]] const std::string& socket() const { return directory_; }
   [[nodiscard]] std::string log_path() const { return directory_ + "/log"; }
@@ -120,15 +139,17 @@ class Server {
   // archive_mode on with the built agent, the way setup writes it.
   void archive_to(const std::string& repository, const std::string& writer, const std::string& agent,
                   const std::string& more = "") const {
-    configure(fmt::format("archive_mode=on\narchive_command='[ -x {0} ] || exit 1; exec {0} archive-wal --repository {1} "
-                          "--writer {2}{3} %p %f'",
-                          agent, repository, writer, more.empty() ? "" : " " + more));
+    configure(fmt::format(
+        "archive_mode=on\narchive_command='[ -x {0} ] || exit 1; exec {0} archive-wal --repository {1} "
+        "--writer {2}{3} %p %f'",
+        agent, repository, writer, more.empty() ? "" : " " + more));
   }
   // pg_ctl's exit code; throws where `expected` is 0 and it did not start.
   int start(int expected = 0) {
-    auto ran = must(base::run({{program("pg_ctl"), "-D", data(), "-l", log_path(), "-w", "-t", "60", "-s", "start"},
-                               {{"LC_ALL", "C"}, {"TZ", "UTC"}, {"PGPORT", ""}, {"PGHOST", ""}}},
-                              base::Deadline::after(std::chrono::seconds(90))));
+    auto ran =
+        must(base::run({{program("pg_ctl"), "-D", data(), "-l", log_path(), "-w", "-t", "60", "-s", "start"},
+                        {{"LC_ALL", "C"}, {"TZ", "UTC"}, {"PGPORT", ""}, {"PGHOST", ""}}},
+                       base::Deadline::after(std::chrono::seconds(90))));
     started_ = ran.exit_code == 0;
     if (expected == 0 && ran.exit_code != 0) throw std::runtime_error("the server did not start:\n" + log());
     return ran.exit_code;
@@ -168,7 +189,8 @@ class Server {
     return t;
   }
   std::string sql(const std::string& statement, const std::string& database = "postgres") const {
-    auto rows = must(postgres::psql(superuser(database), {statement}, base::Deadline::after(std::chrono::seconds(120))));
+    auto rows = must(
+        postgres::psql(superuser(database), {statement}, base::Deadline::after(std::chrono::seconds(120))));
     return rows.empty() ? std::string() : rows.front().front();
   }
   // The role of the operator with the rights setup gives it.
@@ -203,7 +225,9 @@ class Server {
 
  private:
   struct Existing {};
-  Server(std::string directory, Existing) : directory_(std::move(directory)), port_(free_port()) { become_postgres(); }
+  Server(std::string directory, Existing) : directory_(std::move(directory)), port_(free_port()) {
+    become_postgres();
+  }
   std::string directory_;
   int port_ = 0;
   bool started_ = false;

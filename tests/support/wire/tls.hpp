@@ -5,8 +5,8 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -62,7 +62,8 @@ class TlsSocket {
   void close_fd();
   void* context_ = nullptr;  // SSL_CTX
   void* ssl_ = nullptr;      // SSL
-  // shutdown() comes from another thread than the rest: it must not meet a descriptor that is just being closed.
+  // shutdown() comes from another thread than the rest: it must not meet a descriptor that is just being
+  // closed.
   std::mutex closing_;
   int fd_ = -1;  // written with closing_ held
   std::string error_;

@@ -14,7 +14,8 @@ namespace {
 
 using test::must;
 
-api::Order order(const std::string& pod, const std::string& action = "action-1", const std::string& broken = "") {
+api::Order order(const std::string& pod, const std::string& action = "action-1",
+                 const std::string& broken = "") {
   api::Order o;
   o.job = api::jobs::kRecover;
   o.pod_uid = pod;
@@ -26,8 +27,12 @@ api::Order order(const std::string& pod, const std::string& action = "action-1",
 class Claim : public ::testing::Test {
  protected:
   test::TemporaryDirectory directory_;
-  base::Result<VolumeClaim> acquire(const api::Order& o) const { return VolumeClaim::acquire(o, directory_.path()); }
-  [[nodiscard]] std::vector<std::string> files() const { return must(base::list_directory(directory_ / ".pgrunbook")); }
+  base::Result<VolumeClaim> acquire(const api::Order& o) const {
+    return VolumeClaim::acquire(o, directory_.path());
+  }
+  [[nodiscard]] std::vector<std::string> files() const {
+    return must(base::list_directory(directory_ / ".pgrunbook"));
+  }
 };
 
 TEST_F(Claim, IsHeldUntilReleased) {
@@ -46,9 +51,10 @@ TEST_F(Claim, AnotherPodLeavesWithoutTouchingAnything) {
   EXPECT_EQ(second.error().code, base::ErrorCode::kRefused);
   EXPECT_EQ(second.error().reason, "VolumeClaimed");
   EXPECT_THAT(second.error().text(),
-              ::testing::MatchesRegex("the volume at " + directory_.path() +
-                                      " is claimed by pod pod-1 for job Recover of action action-1 since 20..-..-..T..:..:..Z. "
-                                      "HINT: it goes on by itself when that action has ended; nothing was touched"));
+              ::testing::MatchesRegex(
+                  "the volume at " + directory_.path() +
+                  " is claimed by pod pod-1 for job Recover of action action-1 since 20..-..-..T..:..:..Z. "
+                  "HINT: it goes on by itself when that action has ended; nothing was touched"));
   EXPECT_EQ(must(base::read_file(directory_ / ".pgrunbook/claim")), before);
   EXPECT_EQ(files().size(), 1U);
 }
@@ -63,8 +69,8 @@ TEST_F(Claim, OnlyThePodNamedAsEndedIsSucceeded) {
   EXPECT_FALSE(acquire(order("pod-2", "action-1", "pod-0")).has_value());
   EXPECT_FALSE(acquire(order("pod-2", "action-2", "pod-1")).has_value());  // of another action
   EXPECT_TRUE(acquire(order("pod-2", "action-1", "pod-1")).has_value());
-  EXPECT_FALSE(acquire(order("pod-1")).has_value());                        // it lost it
-  EXPECT_FALSE(acquire(order("pod-3", "action-1", "pod-1")).has_value());   // pod-2 holds it now
+  EXPECT_FALSE(acquire(order("pod-1")).has_value());                       // it lost it
+  EXPECT_FALSE(acquire(order("pod-3", "action-1", "pod-1")).has_value());  // pod-2 holds it now
   VolumeClaim third = must(acquire(order("pod-3", "action-1", "pod-2")));
   must(third.release());
   EXPECT_TRUE(files().empty());

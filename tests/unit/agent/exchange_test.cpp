@@ -1,7 +1,6 @@
 #include "agent/exchange.hpp"
 
 #include <cstdlib>
-
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -30,7 +29,9 @@ class Exchange : public ::testing::Test {
     ASSERT_EQ(::mkdir((root_ + "/" + name).c_str(), 0700), 0);
     ASSERT_TRUE(base::create_file(root_ + "/" + name + "/who", content));
   }
-  [[nodiscard]] std::string who(const std::string& path) const { return base::read_file(path + "/who").value_or("nobody"); }
+  [[nodiscard]] std::string who(const std::string& path) const {
+    return base::read_file(path + "/who").value_or("nobody");
+  }
 
   std::string root_;
   ExchangeJournal journal_;
@@ -60,7 +61,8 @@ TEST_F(Exchange, OntoAnEmptyVolume) {
   EXPECT_EQ(who(journal_.sibling), "new");
 }
 
-// A file system without RENAME_EXCHANGE, and a crash after each of the renames: going on and going back both end whole.
+// A file system without RENAME_EXCHANGE, and a crash after each of the renames: going on and going back both
+// end whole.
 TEST_F(Exchange, EveryCrashBetweenTwoRenames) {
   std::string aside = journal_.sibling + ".aside";
   for (int renames = 0; renames <= 2; ++renames) {

@@ -9,9 +9,9 @@
 #include "archive/repository.hpp"
 #include "base/file.hpp"
 #include "base/subprocess.hpp"
+#include "support/paths.hpp"
 #include "support/postgres/temporary.hpp"
 #include "support/postgres/wal_file.hpp"
-#include "support/paths.hpp"
 
 namespace pgrunbook::agent {
 namespace {
@@ -25,8 +25,9 @@ using test::SegmentSpec;
 class Job : public ::testing::Test {
  protected:
   Job()
-      : repository_(must(Repository::create(directory_ / "tfrs", {"tfrs", "topology-uid"}, SegmentSpec{}.system_identifier,
-                                            SegmentSpec{}.segment_size, 15, TimelineId(1)))) {}
+      : repository_(must(Repository::create(directory_ / "tfrs", {"tfrs", "topology-uid"},
+                                            SegmentSpec{}.system_identifier, SegmentSpec{}.segment_size, 15,
+                                            TimelineId(1)))) {}
   Order order(const char* job) const {
     Order o;
     o.job = job;
@@ -82,7 +83,8 @@ TEST_F(Job, RecordKeepsTranscriptAndOutcome) {
   EXPECT_EQ(answer.result["path"], directory_ / "tfrs/transcripts/uid-1.md");
   EXPECT_EQ(must(base::read_file(directory_ / "tfrs/transcripts/uid-1.md")), "# The runbook, filled in\n");
   EXPECT_EQ(run(o).outcome, api::Outcome::kSucceeded);  // a Job may run twice
-  EXPECT_TRUE(base::exists(directory_ / "tfrs/actions/PostgresRestore-before-the-loss-0123456789abcdef.outcome.json"));
+  EXPECT_TRUE(base::exists(directory_ /
+                           "tfrs/actions/PostgresRestore-before-the-loss-0123456789abcdef.outcome.json"));
   o.record.outcome = "Failed";
   answer = run(o);
   EXPECT_EQ(answer.outcome, api::Outcome::kFailed);
@@ -116,20 +118,24 @@ TEST_F(Job, TheProgramReadsItsOrderAndLeavesItsAnswer) {
   };
   auto ran = run_program(api::to_json(o).dump());
   EXPECT_EQ(ran.exit_code, 0) << ran.err;
-  auto answer = must(api::answer_from_json(must(base::parse_json(must(base::read_file(directory_ / "message")), "answer"))));
+  auto answer = must(
+      api::answer_from_json(must(base::parse_json(must(base::read_file(directory_ / "message")), "answer"))));
   EXPECT_EQ(answer.reason, "SegmentsArchived");
   EXPECT_EQ(answer.message, "000000010000000000000003 is in the repository");
   EXPECT_THAT(ran.out, ::testing::HasSubstr("000000010000000000000003 is there"));
   EXPECT_EQ(run_program("{").exit_code, 1);
-  EXPECT_THAT(must(base::read_file(directory_ / "message")), ::testing::HasSubstr("PGRUNBOOK_ORDER is not JSON"));
+  EXPECT_THAT(must(base::read_file(directory_ / "message")),
+              ::testing::HasSubstr("PGRUNBOOK_ORDER is not JSON"));
   EXPECT_EQ(run_program("").exit_code, 1);
-  EXPECT_THAT(must(base::read_file(directory_ / "message")), ::testing::HasSubstr("PGRUNBOOK_ORDER is not set"));
+  EXPECT_THAT(must(base::read_file(directory_ / "message")),
+              ::testing::HasSubstr("PGRUNBOOK_ORDER is not set"));
 }
 
 TEST_F(Job, InstallCopiesTheProgramOnce) {
   std::string path = directory_ / "agent";
   auto install = [&] {
-    return must(base::run({{PGRUNBOOK_AGENT_PATH, "install", path}}, base::Deadline::after(std::chrono::seconds(20))));
+    return must(base::run({{PGRUNBOOK_AGENT_PATH, "install", path}},
+                          base::Deadline::after(std::chrono::seconds(20))));
   };
   EXPECT_EQ(install().exit_code, 0);
   EXPECT_EQ(must(base::read_file(path)), must(base::read_file(PGRUNBOOK_AGENT_PATH)));

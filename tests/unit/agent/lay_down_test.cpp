@@ -1,7 +1,6 @@
 #include "agent/lay_down.hpp"
 
 #include <cstdlib>
-
 #include <unistd.h>
 
 #include <gtest/gtest.h>
@@ -42,7 +41,8 @@ TEST_F(UnpackTar, UnpacksInPiecesOfAnySize) {
     std::string out = root_ + "/out" + std::to_string(piece);
     ASSERT_TRUE(base::make_directories(out));
     TarUnpacker unpacker(out);
-    for (std::size_t at = 0; at < bytes.size(); at += piece) ASSERT_TRUE(unpacker.feed(std::string_view(bytes).substr(at, piece)));
+    for (std::size_t at = 0; at < bytes.size(); at += piece)
+      ASSERT_TRUE(unpacker.feed(std::string_view(bytes).substr(at, piece)));
     ASSERT_TRUE(unpacker.finish());
     EXPECT_EQ(*base::read_file(out + "/base/1/1259"), large);
     EXPECT_EQ(*base::read_file(out + "/empty"), "");

@@ -39,14 +39,16 @@ TEST(PlanTimeline, TheLiveOneOrTheOneAskedFor) {
   ASSERT_FALSE(both);
   EXPECT_EQ(both.error().reason, "AmbiguousTimeline");
   EXPECT_EQ(both.error().text(),
-            "the repository has more than one live timeline: 1, 2. HINT: start the primary, so that its timeline decides, or set recoveryTarget.targetTLI");
+            "the repository has more than one live timeline: 1, 2. HINT: start the primary, so that its "
+            "timeline decides, or set recoveryTarget.targetTLI");
   r.timelines[0].state = r.timelines[1].state = TimelineState::kAbandoned;
   EXPECT_EQ(choose_timeline(r, 0).error().reason, "AmbiguousTimeline");
 }
 
 TEST(PlanBackup, TheNewestThatEndedBeforeTheTarget) {
   TimelineHistory history(TimelineId(1));
-  std::vector<BackupEntry> all{backup("a", 1, 0x100, 10), backup("b", 1, 0x200, 20), backup("c", 1, 0x300, 30)};
+  std::vector<BackupEntry> all{backup("a", 1, 0x100, 10), backup("b", 1, 0x200, 20),
+                               backup("c", 1, 0x300, 30)};
   auto choice = choose_backups(all, history, "", at(25));
   ASSERT_TRUE(choice);
   ASSERT_EQ(choice->candidates.size(), 2U);
@@ -65,7 +67,8 @@ TEST(PlanBackup, Refusals) {
   ASSERT_FALSE(early);
   EXPECT_EQ(early.error().reason, "TargetBeforeBackup");
   EXPECT_EQ(early.error().text(),
-            "target 2027-01-15T08:00:05.000000Z lies before the end of backup a. HINT: the earliest possible targetTime is 2027-01-15T08:00:10.000000Z");
+            "target 2027-01-15T08:00:05.000000Z lies before the end of backup a. HINT: the earliest possible "
+            "targetTime is 2027-01-15T08:00:10.000000Z");
   BackupEntry broken{"b", {}, "backup.json is missing"};
   auto unfinished = choose_backups({broken}, history, "", {});
   EXPECT_EQ(unfinished.error().reason, "NoBackup");
@@ -74,7 +77,8 @@ TEST(PlanBackup, Refusals) {
 
 TEST(PlanBackup, AnAncestorsBackupCountsOnlyBeforeTheFork) {
   TimelineHistory history(TimelineId(2), {{TimelineId(1), Lsn(0x250)}});
-  std::vector<BackupEntry> all{backup("a", 1, 0x200, 10), backup("b", 1, 0x300, 20), backup("c", 2, 0x400, 30), backup("d", 3, 0x500, 40)};
+  std::vector<BackupEntry> all{backup("a", 1, 0x200, 10), backup("b", 1, 0x300, 20),
+                               backup("c", 2, 0x400, 30), backup("d", 3, 0x500, 40)};
   auto choice = choose_backups(all, history, "", {});
   ASSERT_TRUE(choice);
   ASSERT_EQ(choice->candidates.size(), 2U);
@@ -96,18 +100,23 @@ TEST(PlanBranch, ATimeLivedThroughOnALeftTimelineIsRefused) {
   answer.excluded = excluded;
   AbandonedBranch branch{TimelineId(1), Lsn(0x200), at(20), at(40)};
   EXPECT_TRUE(check_branch(branch, at(19), answer, TimelineId(2)));
-  for (int seconds : {20, 30, 40, 50}) {  // 50: between the end of one and the begin of the other, still the rows of timeline 1
+  for (int seconds :
+       {20, 30, 40,
+        50}) {  // 50: between the end of one and the begin of the other, still the rows of timeline 1
     auto refused = check_branch(branch, at(seconds), answer, TimelineId(2));
     ASSERT_FALSE(refused) << seconds;
     EXPECT_EQ(refused.error().reason, "TargetOnAbandonedTimeline");
   }
   EXPECT_EQ(check_branch(branch, at(30), answer, TimelineId(2)).error().text(),
-            "at 2027-01-15T08:00:30.000000Z the database lived on timeline 1, which was left at 0/200: timeline 2 does not have its rows. HINT: the "
-            "nearest possible targetTime is 2027-01-15T08:00:10.000000Z, or after 2027-01-15T08:01:00.000000Z on timeline 2; or set "
+            "at 2027-01-15T08:00:30.000000Z the database lived on timeline 1, which was left at 0/200: "
+            "timeline 2 does not have its rows. HINT: the "
+            "nearest possible targetTime is 2027-01-15T08:00:10.000000Z, or after "
+            "2027-01-15T08:01:00.000000Z on timeline 2; or set "
             "recoveryTarget.targetTLI: 1");
   answer.stop.start = Lsn(0x280);  // the live timeline had commits by then
   EXPECT_TRUE(check_branch(branch, at(50), answer, TimelineId(2)));
-  EXPECT_TRUE(check_branch({TimelineId(1), Lsn(0x200)}, at(30), answer, TimelineId(2)));  // nothing was committed there
+  EXPECT_TRUE(check_branch({TimelineId(1), Lsn(0x200)}, at(30), answer,
+                           TimelineId(2)));  // nothing was committed there
 }
 
 }  // namespace

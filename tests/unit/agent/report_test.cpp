@@ -48,7 +48,8 @@ TEST(Report, AnyLimitIsKeptOrTheResultGoes) {
 }
 
 TEST(Report, OtherProgramsBytesDoNotBreakTheJson) {
-  api::Answer a = answer_of(base::error(base::ErrorCode::kUnavailable, std::string("FEHLER: \xe4\xf6 ") + std::string(2000, '\xc3')));
+  api::Answer a = answer_of(base::error(base::ErrorCode::kUnavailable,
+                                        std::string("FEHLER: \xe4\xf6 ") + std::string(2000, '\xc3')));
   EXPECT_TRUE(base::parse_json(answer_text(a), "answer").has_value());
 }
 

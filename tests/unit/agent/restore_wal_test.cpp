@@ -8,9 +8,9 @@
 #include "archive/repository.hpp"
 #include "base/file.hpp"
 #include "base/subprocess.hpp"
+#include "support/paths.hpp"
 #include "support/postgres/temporary.hpp"
 #include "support/postgres/wal_file.hpp"
-#include "support/paths.hpp"
 
 namespace pgrunbook::agent {
 namespace {
@@ -27,7 +27,8 @@ constexpr const char* kThird = "000000010000000000000003";
 class RestoreWalCommand : public ::testing::Test {
  protected:
   RestoreWalCommand()
-      : repository_(must(Repository::create(path_, {"tfrs", "uid"}, SegmentSpec{}.system_identifier, kSize, 15, TimelineId(1)))) {
+      : repository_(must(Repository::create(path_, {"tfrs", "uid"}, SegmentSpec{}.system_identifier, kSize,
+                                            15, TimelineId(1)))) {
     must(base::make_directories(directory_ / "data/pg_wal"));
   }
   void archive(const SegmentSpec& spec = {}) const {
@@ -35,9 +36,16 @@ class RestoreWalCommand : public ::testing::Test {
     must(repository_.put_wal(source, must(postgres::parse_wal_name(spec.name))));
   }
   // The real program, as the server starts it: in the data directory, with a relative %p.
-  base::Finished fetch(const std::string& name, const std::vector<std::string>& more = {"--attempts", "1"}) const {
-    std::vector<std::string> argv{"/bin/sh", "-c", "cd \"$0\" && shift 0 && exec \"$@\"", directory_ / "data",
-                                  PGRUNBOOK_AGENT_PATH, "restore-wal", "--repository", path_};
+  base::Finished fetch(const std::string& name,
+                       const std::vector<std::string>& more = {"--attempts", "1"}) const {
+    std::vector<std::string> argv{"/bin/sh",
+                                  "-c",
+                                  "cd \"$0\" && shift 0 && exec \"$@\"",
+                                  directory_ / "data",
+                                  PGRUNBOOK_AGENT_PATH,
+                                  "restore-wal",
+                                  "--repository",
+                                  path_};
     argv.insert(argv.end(), more.begin(), more.end());
     argv.insert(argv.end(), {name, "pg_wal/RECOVERYXLOG"});
     return must(base::run({argv}, base::Deadline::after(std::chrono::seconds(30))));
@@ -77,7 +85,8 @@ TEST_F(RestoreWalCommand, I13_AnUnmountedArchiveIsNotTheEndOfWal) {
   auto ran = fetch(kThird);
   EXPECT_EQ(ran.exit_code, 200);
   EXPECT_EQ(ran.err, "pgrunbook: restore-wal 000000010000000000000003: cannot open " + path_ +
-                         "/repository.json: No such file or directory. HINT: is the archive volume mounted in this container, "
+                         "/repository.json: No such file or directory. HINT: is the archive volume mounted "
+                         "in this container, "
                          "at this path?\n");
 }
 
@@ -101,8 +110,9 @@ TEST_F(RestoreWalCommand, I13_AnErrorIsTriedAgainFirst) {
   auto ran = fetch(kThird, {"--attempts", "6"});
   repair.join();
   EXPECT_EQ(ran.exit_code, 0) << ran.err;
-  EXPECT_THAT(ran.err, ::testing::StartsWith("pgrunbook: restore-wal 000000010000000000000003: attempt 1 of 6: " + stored() +
-                                             " is damaged: "));
+  EXPECT_THAT(ran.err,
+              ::testing::StartsWith("pgrunbook: restore-wal 000000010000000000000003: attempt 1 of 6: " +
+                                    stored() + " is damaged: "));
   EXPECT_EQ(delivered(), test::segment_bytes({}));
 }
 
@@ -140,7 +150,8 @@ TEST_F(RestoreWalCommand, I14_AShortSegmentIsNotDelivered) {
   must(archive::put_bytes_if_absent(test::segment_bytes({}).substr(0, 65536), stored()));
   auto ran = fetch(kThird);
   EXPECT_EQ(ran.exit_code, 200);
-  EXPECT_EQ(ran.err, "pgrunbook: restore-wal 000000010000000000000003: " + stored() + " holds 65536 bytes instead of 1048576\n");
+  EXPECT_EQ(ran.err, "pgrunbook: restore-wal 000000010000000000000003: " + stored() +
+                         " holds 65536 bytes instead of 1048576\n");
   EXPECT_EQ(delivered(), "nothing");
 }
 
@@ -165,8 +176,10 @@ TEST_F(RestoreWalCommand, I14_ASegmentUnderAWrongNameIsNotDelivered) {
   ASSERT_EQ(::rename(stored().c_str(), fourth.c_str()), 0);
   auto ran = fetch("000000010000000000000004");
   EXPECT_EQ(ran.exit_code, 200);
-  EXPECT_THAT(ran.err, EndsWith("the file called 000000010000000000000004 is segment 000000010000000000000003. HINT: it was "
-                                "renamed, or recycled and not yet written\n"));
+  EXPECT_THAT(
+      ran.err,
+      EndsWith("the file called 000000010000000000000004 is segment 000000010000000000000003. HINT: it was "
+               "renamed, or recycled and not yet written\n"));
   EXPECT_EQ(delivered(), "nothing");
 }
 
@@ -190,8 +203,9 @@ TEST_F(RestoreWalCommand, I15_AHistoryThatCannotBeReadIsNotAbsent) {
 }
 
 TEST_F(RestoreWalCommand, M4_SalvagedSegmentsAreSeenOnlyByTheActionThatNamesThem) {
-  must(archive::put_bytes_if_absent(test::segment_bytes({.fill = 's'}),
-                                    repository_.layout().salvage_file("action-1", must(postgres::parse_wal_name(kThird)))));
+  must(archive::put_bytes_if_absent(
+      test::segment_bytes({.fill = 's'}),
+      repository_.layout().salvage_file("action-1", must(postgres::parse_wal_name(kThird)))));
   EXPECT_EQ(fetch(kThird).exit_code, 1);
   EXPECT_EQ(fetch(kThird, {"--salvage", "action-2"}).exit_code, 1);
   EXPECT_EQ(fetch(kThird, {"--salvage", "action-1"}).exit_code, 0);

@@ -112,15 +112,18 @@ TEST(Settings, LeftoversOfAnotherLifeLeaveAutoConf) {
             "work_mem = '8MB'\n"
             "archive_mode = 'on'\n"
             "archive_command = 'it''s \"%p\"'\n");
-  EXPECT_EQ(removed, (std::vector<std::string>{"archive_cleanup_command", "recovery_target_time", "recovery_target_action", "primary_conninfo",
-                                               "primary_slot_name", "restore_command", "promote_trigger_file"}));
+  EXPECT_EQ(removed,
+            (std::vector<std::string>{"archive_cleanup_command", "recovery_target_time",
+                                      "recovery_target_action", "primary_conninfo", "primary_slot_name",
+                                      "restore_command", "promote_trigger_file"}));
 }
 
 TEST(Settings, PgHbaLinesAreAddedOnce) {
   std::string once = with_hba_lines("local all all trust\n");
-  EXPECT_EQ(once,
-            "# pgrunbook: backups and statements of the operator\nhost replication pgrunbook all scram-sha-256\n"
-            "host all pgrunbook all scram-sha-256\nlocal all all trust\n");
+  EXPECT_EQ(
+      once,
+      "# pgrunbook: backups and statements of the operator\nhost replication pgrunbook all scram-sha-256\n"
+      "host all pgrunbook all scram-sha-256\nlocal all all trust\n");
   EXPECT_EQ(with_hba_lines(once), once);
 }
 
@@ -148,7 +151,9 @@ class Files {
 
 TEST(Settings, TheEffectiveArchiveCommandIsFoundThroughIncludes) {
   Files f;
-  f.files["/d/postgresql.conf"] = "#archive_command = 'no'\narchive_command = 'a' # old\ninclude 'x.conf'\ninclude_dir = 'conf.d'\ninclude_if_exists '/gone'\n";
+  f.files["/d/postgresql.conf"] =
+      "#archive_command = 'no'\narchive_command = 'a' # old\ninclude 'x.conf'\ninclude_dir = "
+      "'conf.d'\ninclude_if_exists '/gone'\n";
   f.files["/d/x.conf"] = "ARCHIVE_COMMAND='b ''q'' \\'c'\n";
   f.files["/d/conf.d/1.conf"] = "work_mem = 4MB # comment\n";
   f.files["/d/conf.d/no.txt"] = "archive_command = 'never'\n";
@@ -163,8 +168,10 @@ TEST(Settings, TheEffectiveArchiveCommandIsFoundThroughIncludes) {
 
 TEST(Settings, IncludesThatCannotBeReachedAreNamed) {
   Files f;
-  f.files["/d/postgresql.conf"] = "include '/var/lib/pgsql/openshift-custom-postgresql.conf'\ninclude_dir '/etc/x'\n";
-  EXPECT_EQ(f.read().unreachable, (std::vector<std::string>{"/var/lib/pgsql/openshift-custom-postgresql.conf", "/etc/x"}));
+  f.files["/d/postgresql.conf"] =
+      "include '/var/lib/pgsql/openshift-custom-postgresql.conf'\ninclude_dir '/etc/x'\n";
+  EXPECT_EQ(f.read().unreachable,
+            (std::vector<std::string>{"/var/lib/pgsql/openshift-custom-postgresql.conf", "/etc/x"}));
 }
 
 TEST(Settings, AFileThatIncludesItselfEnds) {
@@ -176,13 +183,17 @@ TEST(Settings, AFileThatIncludesItselfEnds) {
 TEST(Settings, InsufficientSettingsAreReadFromTheLog) {
   auto raised = insufficient_settings(
       "2026-11-20 [1] WARNING:  hot standby is not possible because of insufficient parameter settings\n"
-      "2026-11-20 [1] DETAIL:  max_connections = 5 is a lower setting than on the primary server, where its value was 100.\n"
-      "2026-11-20 [1] FATAL:  hot standby is not possible because max_worker_processes = 2 is a lower setting than on the master server (its value was 8)\n");
-  EXPECT_EQ(raised, (std::map<std::string, std::string>{{"max_connections", "100"}, {"max_worker_processes", "8"}}));
+      "2026-11-20 [1] DETAIL:  max_connections = 5 is a lower setting than on the primary server, where its "
+      "value was 100.\n"
+      "2026-11-20 [1] FATAL:  hot standby is not possible because max_worker_processes = 2 is a lower "
+      "setting than on the master server (its value was 8)\n");
+  EXPECT_EQ(raised,
+            (std::map<std::string, std::string>{{"max_connections", "100"}, {"max_worker_processes", "8"}}));
 }
 
 TEST(Settings, TheReasonOfAnEndIsTheLastFatalThatIsNoRefusedClient) {
-  EXPECT_EQ(last_fatal("x FATAL:  the database system is starting up\nx FATAL:  recovery ended before configured recovery target was reached\n"
+  EXPECT_EQ(last_fatal("x FATAL:  the database system is starting up\nx FATAL:  recovery ended before "
+                       "configured recovery target was reached\n"
                        "x FATAL:  the database system is shutting down\n"),
             "recovery ended before configured recovery target was reached");
 }

@@ -22,7 +22,9 @@ WalRecord record(WalRecordKind kind, std::uint64_t lsn, int seconds = 0, std::ui
   r.xid = xid;
   return r;
 }
-WalRecord commit(std::uint64_t lsn, int seconds, std::uint32_t xid = 7) { return record(WalRecordKind::kCommit, lsn, seconds, xid); }
+WalRecord commit(std::uint64_t lsn, int seconds, std::uint32_t xid = 7) {
+  return record(WalRecordKind::kCommit, lsn, seconds, xid);
+}
 WalRecord abort_(std::uint64_t lsn, int seconds) { return record(WalRecordKind::kAbort, lsn, seconds); }
 WalRecord backup_end() {
   WalRecord r = record(WalRecordKind::kBackupEnd, 0x1F00);
@@ -40,29 +42,38 @@ TargetQuestion question(std::optional<int> seconds) {
 }
 
 TEST(Target, StopsBeforeTheFirstCommitThatIsLaterInWalOrder) {
-  auto a = resolve_target(question(30), {commit(0x1100, 5), backup_end(), commit(0x2000, 20, 1), commit(0x3000, 31, 2), commit(0x4000, 25, 3)}, {});
+  auto a = resolve_target(
+      question(30),
+      {commit(0x1100, 5), backup_end(), commit(0x2000, 20, 1), commit(0x3000, 31, 2), commit(0x4000, 25, 3)},
+      {});
   ASSERT_TRUE(a) << a.error().text();
   EXPECT_EQ(a->stop.start, Lsn(0x2000));
   EXPECT_EQ(a->stop.end, Lsn(0x2040));
   EXPECT_EQ(a->included->xid, 1U);
-  EXPECT_EQ(a->excluded->xid, 2U);  // xid 3 committed earlier by the clock, but behind it in WAL: not included
+  EXPECT_EQ(a->excluded->xid,
+            2U);  // xid 3 committed earlier by the clock, but behind it in WAL: not included
 }
 
 TEST(Target, AnAbortStopsToo) {
-  auto a = resolve_target(question(30), {backup_end(), commit(0x2000, 20), abort_(0x3000, 31), commit(0x4000, 29)}, {});
+  auto a = resolve_target(question(30),
+                          {backup_end(), commit(0x2000, 20), abort_(0x3000, 31), commit(0x4000, 29)}, {});
   ASSERT_TRUE(a);
   EXPECT_EQ(a->stop.start, Lsn(0x2000));
   EXPECT_EQ(a->excluded->kind, WalRecordKind::kAbort);
 }
 
 TEST(Target, ExactlyAtTheTimeIsIncluded) {
-  auto a = resolve_target(question(30), {backup_end(), commit(0x2000, 30), commit(0x3000, 30), commit(0x4000, 31)}, {});
+  auto a = resolve_target(question(30),
+                          {backup_end(), commit(0x2000, 30), commit(0x3000, 30), commit(0x4000, 31)}, {});
   ASSERT_TRUE(a);
   EXPECT_EQ(a->stop.start, Lsn(0x3000));
 }
 
 TEST(Target, APreparedTransactionBehindTheLastCommitComesBack) {
-  auto a = resolve_target(question(30), {backup_end(), commit(0x2000, 20), record(WalRecordKind::kPrepare, 0x2800, 25), commit(0x4000, 31)}, {});
+  auto a = resolve_target(
+      question(30),
+      {backup_end(), commit(0x2000, 20), record(WalRecordKind::kPrepare, 0x2800, 25), commit(0x4000, 31)},
+      {});
   ASSERT_TRUE(a);
   EXPECT_EQ(a->stop.start, Lsn(0x2800));
   EXPECT_EQ(a->included->start, Lsn(0x2000));
@@ -80,7 +91,8 @@ TEST(Target, BeforeTheBackupIsRefusedEvenIfItsClockSaysOtherwise) {
   ASSERT_FALSE(a);
   EXPECT_EQ(a.error().reason, "TargetBeforeBackup");
   EXPECT_EQ(a.error().text(),
-            "target 2027-01-15T08:00:04.000000Z lies before the end of backup b1: PostgreSQL would silently give a later state. HINT: the earliest "
+            "target 2027-01-15T08:00:04.000000Z lies before the end of backup b1: PostgreSQL would silently "
+            "give a later state. HINT: the earliest "
             "possible targetTime with this backup is 2027-01-15T08:00:10.000000Z; or name an older backup");
 }
 
@@ -90,7 +102,8 @@ TEST(Target, BehindTheLastCommitNeedsProof) {
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().reason, "TargetAfterArchive");
   EXPECT_EQ(refused.error().text(),
-            "target 2027-01-15T08:00:30.000000Z lies after the last transaction in the archive. HINT: the latest possible targetTime is "
+            "target 2027-01-15T08:00:30.000000Z lies after the last transaction in the archive. HINT: the "
+            "latest possible targetTime is "
             "2027-01-15T08:00:20.000000Z; or leave out targetTime to get the latest state");
   WalEnd proven;
   proven.proven_current = true;
@@ -108,8 +121,9 @@ TEST(Target, BehindAGapIsRefusedAndNamesTheSegment) {
   ASSERT_FALSE(a);
   EXPECT_EQ(a.error().reason, "WalGap");
   EXPECT_NE(a.error().message.find("000000010000000000000005"), std::string::npos);
-  EXPECT_TRUE(resolve_target(question({}), {backup_end(), commit(0x2000, 20)}, gap));   // latest = latest in contiguous WAL
-  EXPECT_TRUE(resolve_target(question(19), {backup_end(), commit(0x2000, 20)}, gap));   // before the gap
+  EXPECT_TRUE(resolve_target(question({}), {backup_end(), commit(0x2000, 20)},
+                             gap));  // latest = latest in contiguous WAL
+  EXPECT_TRUE(resolve_target(question(19), {backup_end(), commit(0x2000, 20)}, gap));  // before the gap
 }
 
 TEST(Target, ABackupWithoutItsWalIsRefused) {
@@ -139,7 +153,8 @@ TEST(Target, ATablespaceMadeBeforeTheTargetIsRefused) {
   EXPECT_EQ(a.error().reason, "TablespaceInWal");
 }
 
-// PostgreSQL's loop in its own words (xlogrecovery.c, recoveryStopsBefore), against 20,000 random histories whose clocks jump.
+// PostgreSQL's loop in its own words (xlogrecovery.c, recoveryStopsBefore), against 20,000 random histories
+// whose clocks jump.
 TEST(Target, FollowsPostgresRuleForClocksThatJump) {
   std::mt19937 random(4711);
   for (int run = 0; run < 20000; ++run) {
@@ -150,7 +165,8 @@ TEST(Target, FollowsPostgresRuleForClocksThatJump) {
       clock += static_cast<int>(random() % 9) - 3;
       std::uint64_t lsn = 0x2000 + 0x100 * i;
       int jitter = static_cast<int>(random() % 5) - 2;
-      records.push_back(random() % 4 == 0 ? abort_(lsn, clock + jitter) : commit(lsn, clock + jitter, static_cast<std::uint32_t>(i + 1)));
+      records.push_back(random() % 4 == 0 ? abort_(lsn, clock + jitter)
+                                          : commit(lsn, clock + jitter, static_cast<std::uint32_t>(i + 1)));
     }
     int target = 18 + static_cast<int>(random() % 25);
     WalEnd proven;
@@ -168,7 +184,8 @@ TEST(Target, FollowsPostgresRuleForClocksThatJump) {
       }
       if (r.kind == WalRecordKind::kCommit) expected.push_back(r.xid);
     }
-    std::vector<std::uint32_t> ours;  // recovery_target_lsn, inclusive: every record that starts at or before it
+    std::vector<std::uint32_t>
+        ours;  // recovery_target_lsn, inclusive: every record that starts at or before it
     for (const WalRecord& r : records) {
       if (r.kind == WalRecordKind::kCommit && r.start <= a->stop.start) ours.push_back(r.xid);
     }

@@ -11,7 +11,9 @@ Order order(const char* job) {
   o.job = job;
   o.action = {"PostgresRestore", "before", "uid-1", "0123456789abcdef"};
   o.repository = {"/backup/tfrs", "tfrs", "uid-2"};
-  o.member = MemberRef{"postgresql", "/var/lib/pgsql/data", "/var/lib/pgsql/data/userdata", "uid-3", "/postgresql-backup/tfrs", "10.0.0.7", 5433};
+  o.member = MemberRef{"postgresql", "/var/lib/pgsql/data",     "/var/lib/pgsql/data/userdata",
+                       "uid-3",      "/postgresql-backup/tfrs", "10.0.0.7",
+                       5433};
   return o;
 }
 
@@ -45,14 +47,16 @@ TEST_P(EveryJob, OrderSurvives) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Jobs, EveryJob,
-                         testing::Values(jobs::kSetup, jobs::kProof, jobs::kPlan, jobs::kBackup, jobs::kRecover, jobs::kUndo, jobs::kFence,
-                                         jobs::kUnfence, jobs::kRecord),
+                         testing::Values(jobs::kSetup, jobs::kProof, jobs::kPlan, jobs::kBackup,
+                                         jobs::kRecover, jobs::kUndo, jobs::kFence, jobs::kUnfence,
+                                         jobs::kRecord),
                          [](const auto& param) { return std::string(param.param); });
 
 TEST(Orders, CarryOnlyTheirOwnPart) {
   Json j = to_json(order(jobs::kFence));
   EXPECT_TRUE(j.contains("fence"));
-  for (const char* other : {"setup", "backup", "plan", "recover", "record", "undo"}) EXPECT_FALSE(j.contains(other)) << other;
+  for (const char* other : {"setup", "backup", "plan", "recover", "record", "undo"})
+    EXPECT_FALSE(j.contains(other)) << other;
 }
 
 TEST(Orders, OfAnotherFormatAreRefused) {

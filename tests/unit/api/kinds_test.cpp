@@ -1,6 +1,5 @@
 // Strict decoding of the kinds, and that crds/ and the decoders know the same fields.
 #include "api/kinds.hpp"
-#include "support/paths.hpp"
 
 #include <fstream>
 #include <functional>
@@ -11,6 +10,8 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <yaml-cpp/yaml.h>
+
+#include "support/paths.hpp"
 
 namespace pgrunbook::api {
 namespace {
@@ -25,7 +26,9 @@ Json parsed(const char* text) {
 
 // What decoding a spec of a kind says; nullopt = it is understood.
 std::optional<Error> complaint(const std::string& kind, const Json& spec) {
-  auto of = [](const auto& decoded) { return decoded ? std::nullopt : std::optional<Error>(decoded.error()); };
+  auto of = [](const auto& decoded) {
+    return decoded ? std::nullopt : std::optional<Error>(decoded.error());
+  };
   if (kind == "PostgresTopology") return of(topology_spec(spec));
   if (kind == "PostgresBackup") return of(backup_spec(spec));
   if (kind == "PostgresRestore") return of(restore_spec(spec));
@@ -36,7 +39,8 @@ const char* const kTopology = R"({
   "members": [{"name": "a", "workloadRef": {"kind": "Deployment", "name": "a"}}, {"name": "b", "workloadRef": {"kind": "Deployment", "name": "b"}}],
   "services": [{"name": "db"}], "connection": {"secretRef": {"name": "s"}}, "archive": {"volume": {"claimName": "c"}}})";
 const char* const kBackup = R"({"topologyRef": {"name": "t"}, "method": "Base"})";
-const char* const kRestore = R"({"topologyRef": {"name": "t"}, "source": {"type": "Latest"}, "to": {"type": "Member", "member": {"name": "b"}}})";
+const char* const kRestore =
+    R"({"topologyRef": {"name": "t"}, "source": {"type": "Latest"}, "to": {"type": "Member", "member": {"name": "b"}}})";
 const char* const kFailover = R"({"topologyRef": {"name": "t"}, "type": "Cutover", "candidate": "b"})";
 
 struct Wrong {
@@ -69,45 +73,91 @@ TEST_P(WrongSpec, IsRefusedInTheseWords) {
 }
 
 const char* const kHint = ". HINT: remove it, or upgrade the operator to the version of the CRDs";
-#define UNKNOWN(path) path " is a field this version does not know. HINT: remove it, or upgrade the operator to the version of the CRDs"
+#define UNKNOWN(path)                                                                                        \
+  path " is a field this version does not know. HINT: remove it, or upgrade the operator to the version of " \
+       "the CRDs"
 
 INSTANTIATE_TEST_SUITE_P(
     Table, WrongSpec,
     testing::Values(
-        Wrong{"TopologyField", "PostgresTopology", kTopology, "/failover", R"({"mode": "Automatic"})", "UnknownField", UNKNOWN("spec.failover")},
-        Wrong{"MemberField", "PostgresTopology", kTopology, "/members/1/lag", "1", "UnknownField", UNKNOWN("spec.members[1].lag")},
-        Wrong{"WorkloadField", "PostgresTopology", kTopology, "/members/0/workloadRef/ordinal", "0", "UnknownField", UNKNOWN("spec.members[0].workloadRef.ordinal")},
-        Wrong{"ServiceField", "PostgresTopology", kTopology, "/services/0/port", "5432", "UnknownField", UNKNOWN("spec.services[].port")},
-        Wrong{"ConnectionField", "PostgresTopology", kTopology, "/connection/adminSecretRef", "{}", "UnknownField", UNKNOWN("spec.connection.adminSecretRef")},
-        Wrong{"ArchiveField", "PostgresTopology", kTopology, "/archive/encryption", "{}", "UnknownField", UNKNOWN("spec.archive.encryption")},
-        Wrong{"WalField", "PostgresTopology", kTopology, "/archive/wal", R"({"timeout": 5})", "UnknownField", UNKNOWN("spec.archive.wal.timeout")},
-        Wrong{"JobsField", "PostgresTopology", kTopology, "/jobs", R"({"annotations": {}})", "UnknownField", UNKNOWN("spec.jobs.annotations")},
-        Wrong{"BackupField", "PostgresBackup", kBackup, "/ttl", R"("1h")", "UnknownField", UNKNOWN("spec.ttl")},
-        Wrong{"BaseField", "PostgresBackup", kBackup, "/base", R"({"jobs": 2})", "UnknownField", UNKNOWN("spec.base.jobs")},
-        Wrong{"RestoreField", "PostgresRestore", kRestore, "/salvage", R"("None")", "UnknownField", UNKNOWN("spec.salvage")},
-        Wrong{"SourceField", "PostgresRestore", kRestore, "/source/archive", "{}", "UnknownField", UNKNOWN("spec.source.archive")},
-        Wrong{"TargetField", "PostgresRestore", kRestore, "/recoveryTarget", R"({"targetXID": "7"})", "UnknownField", UNKNOWN("spec.recoveryTarget.targetXID")},
-        Wrong{"ToField", "PostgresRestore", kRestore, "/to/member/keep", "true", "UnknownField", UNKNOWN("spec.to.member.keep")},
-        Wrong{"VerificationField", "PostgresRestore", kRestore, "/verification", R"({"checksums": true})", "UnknownField", UNKNOWN("spec.verification.checksums")},
-        Wrong{"QueryField", "PostgresRestore", kRestore, "/verification", R"({"queries": [{"sql": "x", "expect": "y", "database": "z"}]})", "UnknownField", UNKNOWN("spec.verification.queries[].database")},
-        Wrong{"FailoverField", "Failover", kFailover, "/acceptDataLoss", "true", "UnknownField", UNKNOWN("spec.acceptDataLoss")},
-        Wrong{"NoMembers", "PostgresTopology", kTopology, "/members", nullptr, "Invalid", "spec.members is missing. HINT: set spec.members"},
-        Wrong{"NoClaim", "PostgresTopology", kTopology, "/archive/volume/claimName", nullptr, "Invalid", "spec.archive.volume.claimName is missing. HINT: set spec.archive.volume.claimName"},
-        Wrong{"MemberTwice", "PostgresTopology", kTopology, "/members/1/name", R"("a")", "Invalid", "spec.members[1] repeats the name a. HINT: give each member its own name"},
-        Wrong{"Setup", "PostgresTopology", kTopology, "/archive/wal", R"({"setup": "Restart"})", "Invalid", "spec.archive.wal.setup is Restart, which is none of Report, ConfigureAndRestart"},
-        Wrong{"ReplaceExisting", "PostgresTopology", kTopology, "/archive/wal", R"({"replaceExisting": "yes"})", "Invalid", "spec.archive.wal.replaceExisting is \"yes\", not true or false"},
-        Wrong{"Streaming", "PostgresTopology", kTopology, "/members/0/whenStandby", R"("StreamingReplica")", "Invalid", "spec.members[0].whenStandby is StreamingReplica, which is none of ColdSpare"},
-        Wrong{"SslMode", "PostgresTopology", kTopology, "/connection/sslMode", R"("verify-full")", "Invalid", "spec.connection.sslMode is verify-full, which is none of disable, allow, prefer, require"},
-        Wrong{"Dump", "PostgresBackup", kBackup, "/method", R"("Dump")", "Invalid", "spec.method is Dump, which is none of Base"},
-        Wrong{"BackupWithoutName", "PostgresRestore", kRestore, "/source/type", R"("Backup")", "Invalid", "spec.source.type Backup and spec.source.backupRef belong together. HINT: set both, or type: Latest alone"},
-        Wrong{"LatestWithName", "PostgresRestore", kRestore, "/source/backupRef", R"({"name": "x"})", "Invalid", "spec.source.type Backup and spec.source.backupRef belong together. HINT: set both, or type: Latest alone"},
-        Wrong{"NaiveTime", "PostgresRestore", kRestore, "/recoveryTarget", R"({"targetTime": "2026-11-20T15:00:00"})", "Invalid", "spec.recoveryTarget.targetTime 2026-11-20T15:00:00 names no time zone. HINT: write 2026-11-20T15:00:00Z for UTC"},
-        Wrong{"NoSuchDay", "PostgresRestore", kRestore, "/recoveryTarget", R"({"targetTime": "2026-02-29T15:00:00Z"})", "Invalid", "spec.recoveryTarget.targetTime is 2026-02-29T15:00:00Z, which is not a time by RFC 3339. HINT: write it like 2026-11-20T15:00:00Z"},
-        Wrong{"ExpectNumber", "PostgresRestore", kRestore, "/verification", R"({"queries": [{"sql": "x", "expect": 1}]})", "Invalid", "spec.verification.queries[].expect is 1, not a string. HINT: put it in quotes"},
-        Wrong{"Approval", "PostgresRestore", kRestore, "/approval", "true", "Invalid", "spec.approval is true, not a string. HINT: put it in quotes"},
-        Wrong{"Cancel", "Failover", kFailover, "/cancel", R"("true")", "Invalid", "spec.cancel is \"true\", not true or false"},
-        Wrong{"NoCandidate", "Failover", kFailover, "/candidate", nullptr, "Invalid", "spec.candidate is missing. HINT: set spec.candidate"},
-        Wrong{"Switchover", "Failover", kFailover, "/type", R"("Switchover")", "Invalid", "spec.type is Switchover, which is none of Cutover"}),
+        Wrong{"TopologyField", "PostgresTopology", kTopology, "/failover", R"({"mode": "Automatic"})",
+              "UnknownField", UNKNOWN("spec.failover")},
+        Wrong{"MemberField", "PostgresTopology", kTopology, "/members/1/lag", "1", "UnknownField",
+              UNKNOWN("spec.members[1].lag")},
+        Wrong{"WorkloadField", "PostgresTopology", kTopology, "/members/0/workloadRef/ordinal", "0",
+              "UnknownField", UNKNOWN("spec.members[0].workloadRef.ordinal")},
+        Wrong{"ServiceField", "PostgresTopology", kTopology, "/services/0/port", "5432", "UnknownField",
+              UNKNOWN("spec.services[].port")},
+        Wrong{"ConnectionField", "PostgresTopology", kTopology, "/connection/adminSecretRef", "{}",
+              "UnknownField", UNKNOWN("spec.connection.adminSecretRef")},
+        Wrong{"ArchiveField", "PostgresTopology", kTopology, "/archive/encryption", "{}", "UnknownField",
+              UNKNOWN("spec.archive.encryption")},
+        Wrong{"WalField", "PostgresTopology", kTopology, "/archive/wal", R"({"timeout": 5})", "UnknownField",
+              UNKNOWN("spec.archive.wal.timeout")},
+        Wrong{"JobsField", "PostgresTopology", kTopology, "/jobs", R"({"annotations": {}})", "UnknownField",
+              UNKNOWN("spec.jobs.annotations")},
+        Wrong{"BackupField", "PostgresBackup", kBackup, "/ttl", R"("1h")", "UnknownField",
+              UNKNOWN("spec.ttl")},
+        Wrong{"BaseField", "PostgresBackup", kBackup, "/base", R"({"jobs": 2})", "UnknownField",
+              UNKNOWN("spec.base.jobs")},
+        Wrong{"RestoreField", "PostgresRestore", kRestore, "/salvage", R"("None")", "UnknownField",
+              UNKNOWN("spec.salvage")},
+        Wrong{"SourceField", "PostgresRestore", kRestore, "/source/archive", "{}", "UnknownField",
+              UNKNOWN("spec.source.archive")},
+        Wrong{"TargetField", "PostgresRestore", kRestore, "/recoveryTarget", R"({"targetXID": "7"})",
+              "UnknownField", UNKNOWN("spec.recoveryTarget.targetXID")},
+        Wrong{"ToField", "PostgresRestore", kRestore, "/to/member/keep", "true", "UnknownField",
+              UNKNOWN("spec.to.member.keep")},
+        Wrong{"VerificationField", "PostgresRestore", kRestore, "/verification", R"({"checksums": true})",
+              "UnknownField", UNKNOWN("spec.verification.checksums")},
+        Wrong{"QueryField", "PostgresRestore", kRestore, "/verification",
+              R"({"queries": [{"sql": "x", "expect": "y", "database": "z"}]})", "UnknownField",
+              UNKNOWN("spec.verification.queries[].database")},
+        Wrong{"FailoverField", "Failover", kFailover, "/acceptDataLoss", "true", "UnknownField",
+              UNKNOWN("spec.acceptDataLoss")},
+        Wrong{"NoMembers", "PostgresTopology", kTopology, "/members", nullptr, "Invalid",
+              "spec.members is missing. HINT: set spec.members"},
+        Wrong{"NoClaim", "PostgresTopology", kTopology, "/archive/volume/claimName", nullptr, "Invalid",
+              "spec.archive.volume.claimName is missing. HINT: set spec.archive.volume.claimName"},
+        Wrong{"MemberTwice", "PostgresTopology", kTopology, "/members/1/name", R"("a")", "Invalid",
+              "spec.members[1] repeats the name a. HINT: give each member its own name"},
+        Wrong{"Setup", "PostgresTopology", kTopology, "/archive/wal", R"({"setup": "Restart"})", "Invalid",
+              "spec.archive.wal.setup is Restart, which is none of Report, ConfigureAndRestart"},
+        Wrong{"ReplaceExisting", "PostgresTopology", kTopology, "/archive/wal",
+              R"({"replaceExisting": "yes"})", "Invalid",
+              "spec.archive.wal.replaceExisting is \"yes\", not true or false"},
+        Wrong{"Streaming", "PostgresTopology", kTopology, "/members/0/whenStandby", R"("StreamingReplica")",
+              "Invalid", "spec.members[0].whenStandby is StreamingReplica, which is none of ColdSpare"},
+        Wrong{"SslMode", "PostgresTopology", kTopology, "/connection/sslMode", R"("verify-full")", "Invalid",
+              "spec.connection.sslMode is verify-full, which is none of disable, allow, prefer, require"},
+        Wrong{"Dump", "PostgresBackup", kBackup, "/method", R"("Dump")", "Invalid",
+              "spec.method is Dump, which is none of Base"},
+        Wrong{"BackupWithoutName", "PostgresRestore", kRestore, "/source/type", R"("Backup")", "Invalid",
+              "spec.source.type Backup and spec.source.backupRef belong together. HINT: set both, or type: "
+              "Latest alone"},
+        Wrong{"LatestWithName", "PostgresRestore", kRestore, "/source/backupRef", R"({"name": "x"})",
+              "Invalid",
+              "spec.source.type Backup and spec.source.backupRef belong together. HINT: set both, or type: "
+              "Latest alone"},
+        Wrong{"NaiveTime", "PostgresRestore", kRestore, "/recoveryTarget",
+              R"({"targetTime": "2026-11-20T15:00:00"})", "Invalid",
+              "spec.recoveryTarget.targetTime 2026-11-20T15:00:00 names no time zone. HINT: write "
+              "2026-11-20T15:00:00Z for UTC"},
+        Wrong{"NoSuchDay", "PostgresRestore", kRestore, "/recoveryTarget",
+              R"({"targetTime": "2026-02-29T15:00:00Z"})", "Invalid",
+              "spec.recoveryTarget.targetTime is 2026-02-29T15:00:00Z, which is not a time by RFC 3339. "
+              "HINT: write it like 2026-11-20T15:00:00Z"},
+        Wrong{"ExpectNumber", "PostgresRestore", kRestore, "/verification",
+              R"({"queries": [{"sql": "x", "expect": 1}]})", "Invalid",
+              "spec.verification.queries[].expect is 1, not a string. HINT: put it in quotes"},
+        Wrong{"Approval", "PostgresRestore", kRestore, "/approval", "true", "Invalid",
+              "spec.approval is true, not a string. HINT: put it in quotes"},
+        Wrong{"Cancel", "Failover", kFailover, "/cancel", R"("true")", "Invalid",
+              "spec.cancel is \"true\", not true or false"},
+        Wrong{"NoCandidate", "Failover", kFailover, "/candidate", nullptr, "Invalid",
+              "spec.candidate is missing. HINT: set spec.candidate"},
+        Wrong{"Switchover", "Failover", kFailover, "/type", R"("Switchover")", "Invalid",
+              "spec.type is Switchover, which is none of Cutover"}),
     [](const auto& param) { return std::string(param.param.name); });
 #undef UNKNOWN
 
@@ -165,7 +215,8 @@ TEST(Meta, IsReadWhateverItsShape) {
   ObjectMeta empty = meta_of(Json(7));
   EXPECT_EQ(empty.name, "");
   EXPECT_TRUE(empty.labels.is_object());
-  ObjectMeta m = meta_of(parsed(R"({"metadata": {"name": "n", "namespace": "s", "uid": "u", "resourceVersion": "9", "generation": 3,
+  ObjectMeta m = meta_of(parsed(
+      R"({"metadata": {"name": "n", "namespace": "s", "uid": "u", "resourceVersion": "9", "generation": 3,
     "deletionTimestamp": "2026-11-20T15:00:00Z", "finalizers": ["a", 1, "b"], "labels": {"l": "1"}, "annotations": null}})"));
   EXPECT_EQ(m.name + m.namespace_name + m.uid + m.resource_version, "nsu9");
   EXPECT_EQ(m.generation, 3);
@@ -214,7 +265,8 @@ Json full(const YAML::Node& schema, const std::string& name) {
 }
 
 // Every object of the schema with the path by which a decoder names it.
-void objects(const YAML::Node& schema, const std::string& path, const Json::json_pointer& at, std::vector<std::pair<std::string, Json::json_pointer>>* out) {
+void objects(const YAML::Node& schema, const std::string& path, const Json::json_pointer& at,
+             std::vector<std::pair<std::string, Json::json_pointer>>* out) {
   if (schema["items"]) {
     bool counted = path == "spec.members";
     objects(schema["items"], path + (counted ? "[0]" : "[]"), at / 0, out);
@@ -288,13 +340,15 @@ void names_in(const YAML::Node& schema, const std::string& path, std::set<std::s
   for (const auto& field : schema["properties"]) {
     auto key = field.first.as<std::string>();
     out->insert(key);
-    if (path + "." + key != ".jobs.resources" && path + "." + key != ".jobs.tolerations") names_in(field.second, path + "." + key, out);
+    if (path + "." + key != ".jobs.resources" && path + "." + key != ".jobs.tolerations")
+      names_in(field.second, path + "." + key, out);
   }
 }
 
 TEST(SchemaNames, TheDecodersReadNothingElse) {
   std::set<std::string> in_schema, in_code;
-  for (const char* file : {"postgrestopologies.yaml", "postgresbackups.yaml", "postgresrestores.yaml", "failovers.yaml"}) {
+  for (const char* file :
+       {"postgrestopologies.yaml", "postgresbackups.yaml", "postgresrestores.yaml", "failovers.yaml"}) {
     YAML::Node crd = YAML::LoadFile(std::string(PGRUNBOOK_SOURCE_DIR) + "/crds/" + file);
     names_in(crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"], "", &in_schema);
   }
@@ -311,7 +365,8 @@ TEST(SchemaNames, TheDecodersReadNothingElse) {
 
 TEST(Examples, AreDecoded) {
   for (const char* file : {"topology", "backup", "restore-to-time", "restore-latest", "cutover"}) {
-    YAML::Node node = YAML::LoadFile(fmt::format("{}/manifests/examples/{}.yaml", PGRUNBOOK_SOURCE_DIR, file));
+    YAML::Node node =
+        YAML::LoadFile(fmt::format("{}/manifests/examples/{}.yaml", PGRUNBOOK_SOURCE_DIR, file));
     std::function<Json(const YAML::Node&)> json = [&](const YAML::Node& n) -> Json {
       if (n.IsMap()) {
         Json out = Json::object();

@@ -111,8 +111,12 @@ TEST(Status, OfAnObjectWithoutOneIsPending) {
 }
 
 TEST(Steps, SayTheirKind) {
-  Json steps = to_json(std::vector<PlannedStep>{{"a", StepKind::kConvergent, "A"}, {"b", StepKind::kIrreversible, "B"}});
-  EXPECT_EQ(steps, Json::parse(R"([{"name": "a", "kind": "Convergent", "text": "A"}, {"name": "b", "kind": "Irreversible", "text": "B"}])"));
+  Json steps = to_json(
+      std::vector<PlannedStep>{{"a", StepKind::kConvergent, "A"}, {"b", StepKind::kIrreversible, "B"}});
+  EXPECT_EQ(
+      steps,
+      Json::parse(
+          R"([{"name": "a", "kind": "Convergent", "text": "A"}, {"name": "b", "kind": "Irreversible", "text": "B"}])"));
 }
 
 }  // namespace

@@ -38,9 +38,9 @@ TEST(BackupRecord, I20_CarriesEverythingThroughJson) {
   EXPECT_EQ(b->system_identifier, 18446744073709551615U);
   EXPECT_EQ(base::format_time_micro(b->stop_time), "2026-11-20T15:04:09.999999Z");
   for (const char* key :
-       {"systemIdentifier", "timeline", "beginLSN", "endLSN", "startTime", "stopTime", "parentID", "serverVersion",
-        "catalogVersion", "segmentSize", "dataChecksums", "serverEncoding", "databases", "tablespaces", "manifestSHA256",
-        "storedSHA256", "recordSHA256"}) {
+       {"systemIdentifier", "timeline", "beginLSN", "endLSN", "startTime", "stopTime", "parentID",
+        "serverVersion", "catalogVersion", "segmentSize", "dataChecksums", "serverEncoding", "databases",
+        "tablespaces", "manifestSHA256", "storedSHA256", "recordSHA256"}) {
     EXPECT_TRUE(json.contains(key)) << key;
   }
 }
@@ -51,7 +51,8 @@ TEST(BackupRecord, I20_EveryChangedByteIsNoticed) {
     std::string bad = text;
     bad[at] = static_cast<char>(bad[at] ^ 1);
     auto json = base::parse_json(bad, "backup.json");
-    EXPECT_FALSE(json && backup_record_from_json(*json)) << at << ": " << bad.substr(at > 20 ? at - 20 : 0, 40);
+    EXPECT_FALSE(json && backup_record_from_json(*json))
+        << at << ": " << bad.substr(at > 20 ? at - 20 : 0, 40);
   }
 }
 
@@ -61,7 +62,8 @@ TEST(BackupRecord, AnEditedFileSaysSo) {
   auto b = backup_record_from_json(json);
   ASSERT_FALSE(b.has_value());
   EXPECT_EQ(b.error().text(),
-            "backup.json is not what its recordSHA256 says. HINT: it was edited or damaged; this backup is not used");
+            "backup.json is not what its recordSHA256 says. HINT: it was edited or damaged; this backup is "
+            "not used");
 }
 
 TEST(BackupRecord, ALaterFormatIsNotGuessed) {

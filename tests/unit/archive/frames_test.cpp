@@ -71,7 +71,8 @@ TEST(Frames, ManyFramesAreOnePlainFileForTheStandardTool) {
 }
 
 TEST(Frames, AMissingLastFrameIsOnlyNoticedByTheReaderOfTheContent) {
-  // Frames are independent: the tar inside must say where it ends. This pins down why read_base_tar asks for its end.
+  // Frames are independent: the tar inside must say where it ends. This pins down why read_base_tar asks for
+  // its end.
   test::TemporaryDirectory directory;
   FrameWriter writer = must(FrameWriter::create(directory / "x.zst", 1));
   must(writer.append("one"));

@@ -2,9 +2,8 @@
 
 #include <atomic>
 #include <fstream>
-#include <thread>
-
 #include <sys/stat.h>
+#include <thread>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -63,7 +62,7 @@ TEST_F(RepositoryOwner, CreatedOnceAndOpenedAgain) {
   Repository second = make();
   EXPECT_EQ(second.record().system_identifiers, std::vector<std::uint64_t>{kSystem});
   EXPECT_EQ(second.segment_size(), kSize);
-  struct stat st {};
+  struct stat st{};
   ::stat((path_ + "/repository.json").c_str(), &st);
   EXPECT_EQ(st.st_mode & 07777, 0640);
 }
@@ -73,9 +72,10 @@ TEST_F(RepositoryOwner, I8_AnotherTopologyIsRefused) {
   auto other = Repository::open(path_, {"tfrs", "another-uid"});
   ASSERT_FALSE(other.has_value());
   EXPECT_EQ(other.error().reason, "RepositoryOfAnother");
-  EXPECT_EQ(other.error().text(), "the repository " + path_ +
-                                      " belongs to the topology tfrs with uid uid-of-tfrs, not to tfrs with uid another-uid. "
-                                      "HINT: give this topology another archive path, or another name");
+  EXPECT_EQ(other.error().text(),
+            "the repository " + path_ +
+                " belongs to the topology tfrs with uid uid-of-tfrs, not to tfrs with uid another-uid. "
+                "HINT: give this topology another archive path, or another name");
   auto created = Repository::create(path_, {"tfrs", "another-uid"}, kSystem, kSize, 15, TimelineId(1));
   EXPECT_EQ(created.error().reason, "RepositoryOfAnother");
 }
@@ -85,8 +85,9 @@ TEST_F(RepositoryOwner, I8_AnotherClusterIsRefused) {
   auto created = Repository::create(path_, kOwner, 42, kSize, 15, TimelineId(1));
   ASSERT_FALSE(created.has_value());
   EXPECT_EQ(created.error().reason, "SystemIdentifierMismatch");
-  EXPECT_EQ(created.error().message, "the repository " + path_ +
-                                         " is of the cluster with system identifier 7000000000000000001, this server's is 42");
+  EXPECT_EQ(created.error().message,
+            "the repository " + path_ +
+                " is of the cluster with system identifier 7000000000000000001, this server's is 42");
 }
 
 TEST_F(RepositoryOwner, I8_AForeignFolderIsRefusedAndLeftAlone) {
@@ -95,8 +96,10 @@ TEST_F(RepositoryOwner, I8_AForeignFolderIsRefusedAndLeftAlone) {
   auto created = Repository::create(path_, kOwner, kSystem, kSize, 15, TimelineId(1));
   ASSERT_FALSE(created.has_value());
   EXPECT_EQ(created.error().reason, "RepositoryNotEmpty");
-  EXPECT_EQ(created.error().text(), path_ + " is not empty (precious.dump) and has no repository.json. HINT: name an archive "
-                                            "path where nothing lies yet; what is there is not touched");
+  EXPECT_EQ(created.error().text(),
+            path_ +
+                " is not empty (precious.dump) and has no repository.json. HINT: name an archive "
+                "path where nothing lies yet; what is there is not touched");
   EXPECT_EQ(Repository::open(path_, kOwner).error().reason, "RepositoryNotEmpty");
   EXPECT_THAT(must(base::list_directory(path_)), ElementsAre("precious.dump"));
 }
@@ -144,7 +147,8 @@ TEST_F(RepositoryOwner, AnUnknownFieldIsNotIgnored) {
 
 TEST_F(RepositoryTimelines, AreRecordedWithParentForkMakerAndState) {
   Repository repository = make();
-  TimelineRecord second{TimelineId(2), TimelineId(1), Lsn(0x5000098), "action-1", TimelineState::kPrepared, ""};
+  TimelineRecord second{
+      TimelineId(2), TimelineId(1), Lsn(0x5000098), "action-1", TimelineState::kPrepared, ""};
   must(repository.add_timeline(second));
   must(repository.add_timeline(second));  // the same Job again
   must(repository.set_timeline_state(TimelineId(2), TimelineState::kLive));
@@ -160,12 +164,15 @@ TEST_F(RepositoryTimelines, AreRecordedWithParentForkMakerAndState) {
 
 TEST_F(RepositoryTimelines, ANumberIsTakenOnce) {
   Repository repository = make();
-  must(repository.add_timeline({TimelineId(2), TimelineId(1), Lsn(100), "action-1", TimelineState::kPrepared, ""}));
-  auto taken = repository.add_timeline({TimelineId(2), TimelineId(1), Lsn(200), "action-2", TimelineState::kPrepared, ""});
+  must(repository.add_timeline(
+      {TimelineId(2), TimelineId(1), Lsn(100), "action-1", TimelineState::kPrepared, ""}));
+  auto taken = repository.add_timeline(
+      {TimelineId(2), TimelineId(1), Lsn(200), "action-2", TimelineState::kPrepared, ""});
   ASSERT_FALSE(taken.has_value());
   EXPECT_EQ(taken.error().reason, "TimelineTaken");
-  EXPECT_EQ(taken.error().text(), "timeline 2 was already made by action action-1, from timeline 1 at 0/64. HINT: recover "
-                                  "again: PostgreSQL then takes the next number");
+  EXPECT_EQ(taken.error().text(),
+            "timeline 2 was already made by action action-1, from timeline 1 at 0/64. HINT: recover "
+            "again: PostgreSQL then takes the next number");
 }
 
 TEST_F(RepositoryTimelines, S18_TheFirstWriterOfATimelineStaysItsWriter) {
@@ -203,7 +210,8 @@ TEST_F(RepositoryTimelines, ManyUpdatesAtOnceLoseNothing) {
   for (std::uint32_t i = 2; i < 22; ++i) {
     threads.emplace_back([&, i] {
       Repository mine = must(Repository::open(path_));
-      if (!mine.add_timeline({TimelineId(i), TimelineId(1), Lsn(i), "a", TimelineState::kPrepared, ""})) ++failed;
+      if (!mine.add_timeline({TimelineId(i), TimelineId(1), Lsn(i), "a", TimelineState::kPrepared, ""}))
+        ++failed;
     });
   }
   for (auto& t : threads) t.join();
@@ -257,7 +265,8 @@ TEST_F(RepositoryWal, StopsWhereItIsToldTo) {
   for (std::uint64_t n : std::initializer_list<std::uint64_t>{3, 4, 5}) put(repository, seg(1, n));
   TimelineHistory history{TimelineId(1)};
   EXPECT_EQ(must(repository.walk(history, Lsn(3 * kSize), Lsn(3 * kSize + 100))).segments.size(), 1U);
-  EXPECT_EQ(must(repository.walk(history, Lsn(3 * kSize), Lsn(4 * kSize))).segments.size(), 1U);  // ends at the border
+  EXPECT_EQ(must(repository.walk(history, Lsn(3 * kSize), Lsn(4 * kSize))).segments.size(),
+            1U);  // ends at the border
   EXPECT_EQ(must(repository.walk(history, Lsn(3 * kSize), Lsn(4 * kSize + 1))).segments.size(), 2U);
   Walk walk = must(repository.walk(history, Lsn(3 * kSize), Lsn(9 * kSize)));
   ASSERT_TRUE(walk.missing.has_value());
@@ -286,8 +295,9 @@ TEST_F(RepositoryWal, ForeignNamesInItsFoldersAreNotCounted) {
   Repository repository = make();
   put(repository, seg(1, 3));
   std::string folder = repository.layout().timeline_directory(TimelineId(1));
-  for (const char* name : {"000000010000000000000004", "000000020000000000000004.zst", "000000010000000000000004.gz",
-                           "000000010000000000000004.partial.zst", ".000000010000000000000004.zst.x.part", "lost+found"}) {
+  for (const char* name :
+       {"000000010000000000000004", "000000020000000000000004.zst", "000000010000000000000004.gz",
+        "000000010000000000000004.partial.zst", ".000000010000000000000004.zst.x.part", "lost+found"}) {
     test::write_file(folder + "/" + name, "x");
   }
   EXPECT_EQ(must(repository.segments(TimelineId(1))).size(), 1U);
@@ -298,7 +308,8 @@ TEST_F(RepositoryWal, StoredSegmentsAreHeldAgainstTheirNames) {
   put(repository, seg(1, 3));
   EXPECT_TRUE(repository.check_stored(must(postgres::parse_wal_name(seg(1, 3)))).has_value());
   std::string folder = repository.layout().timeline_directory(TimelineId(1));
-  ASSERT_EQ(::rename((folder + "/" + seg(1, 3) + ".zst").c_str(), (folder + "/" + seg(1, 4) + ".zst").c_str()), 0);
+  ASSERT_EQ(
+      ::rename((folder + "/" + seg(1, 3) + ".zst").c_str(), (folder + "/" + seg(1, 4) + ".zst").c_str()), 0);
   auto renamed = repository.check_stored(must(postgres::parse_wal_name(seg(1, 4))));
   ASSERT_FALSE(renamed.has_value());
   EXPECT_EQ(renamed.error().reason, "WalNameMismatch");
@@ -336,8 +347,9 @@ TEST_F(RepositoryLedger, I19_ABackupWithoutBackupJsonIsListedAsUnfinished) {
   auto list = must(repository.backups());
   ASSERT_EQ(list.size(), 1U);
   EXPECT_FALSE(list[0].record.has_value());
-  EXPECT_EQ(list[0].problem, "the repository has no finished backup 20261120T150405Z-1a2b3c4d. HINT: a backup without "
-                             "backup.json was never completed and cannot be restored");
+  EXPECT_EQ(list[0].problem,
+            "the repository has no finished backup 20261120T150405Z-1a2b3c4d. HINT: a backup without "
+            "backup.json was never completed and cannot be restored");
 }
 
 }  // namespace

@@ -3,10 +3,9 @@
 #include <atomic>
 #include <csignal>
 #include <fstream>
-#include <thread>
-
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <thread>
 #include <unistd.h>
 
 #include <gtest/gtest.h>
@@ -49,7 +48,7 @@ TEST_F(VolumeStore, PutAndGet) {
   EXPECT_EQ(must(get_bytes(target_)), content('a'));
   EXPECT_EQ(must(get_first_bytes(target_, 40)), content('a').substr(0, 40));
   EXPECT_EQ(must(stored_length(target_)), 300000U);
-  struct stat st {};
+  struct stat st{};
   ::stat(target_.c_str(), &st);
   EXPECT_EQ(st.st_mode & 07777, 0640);
   ::stat((directory_ / "walbackup").c_str(), &st);
@@ -78,7 +77,8 @@ TEST_F(VolumeStore, I1_AKillLeavesNothingOrEverything) {
       EXPECT_EQ(must(get_bytes(target_)), content('k'));
     }
     // I11: no lock survives; the next push succeeds.
-    EXPECT_EQ(must(put_bytes_if_absent(content('k'), target_)), linked ? Put::kAlreadyThere : Put::kStored) << point;
+    EXPECT_EQ(must(put_bytes_if_absent(content('k'), target_)), linked ? Put::kAlreadyThere : Put::kStored)
+        << point;
     ::unlink(target_.c_str());
   }
 }
@@ -122,8 +122,9 @@ TEST_F(VolumeStore, I4_OtherContentIsAnErrorAndNothingChanges) {
   ASSERT_FALSE(put.has_value());
   EXPECT_EQ(put.error().code, base::ErrorCode::kConflict);
   EXPECT_EQ(put.error().reason, "OtherContent");
-  EXPECT_EQ(put.error().text(), target_ + " exists with other content (sha256 " + base::sha256(content('1')).substr(0, 16) +
-                                    " there, " + base::sha256(content('2')).substr(0, 16) +
+  EXPECT_EQ(put.error().text(), target_ + " exists with other content (sha256 " +
+                                    base::sha256(content('1')).substr(0, 16) + " there, " +
+                                    base::sha256(content('2')).substr(0, 16) +
                                     " here). HINT: two servers write one archive; nothing was overwritten");
   EXPECT_EQ(must(base::sha256_file(target_)), before);
   EXPECT_EQ(must(base::list_directory(directory_ / "walbackup/00000001")).size(), 1U);
@@ -131,7 +132,9 @@ TEST_F(VolumeStore, I4_OtherContentIsAnErrorAndNothingChanges) {
 
 TEST_F(VolumeStore, ARefusedSourceLeavesNothing) {
   PutOptions options;
-  options.inspect = [](std::string_view) { return base::Result<>(base::fail(base::ErrorCode::kRefused, "not this")); };
+  options.inspect = [](std::string_view) {
+    return base::Result<>(base::fail(base::ErrorCode::kRefused, "not this"));
+  };
   EXPECT_EQ(put_bytes_if_absent(content('r'), target_, options).error().message, "not this");
   EXPECT_TRUE(must(base::list_directory(directory_ / "walbackup/00000001")).empty());
 }

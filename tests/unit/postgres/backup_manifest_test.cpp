@@ -22,7 +22,11 @@ const std::string kBody = R"({ "PostgreSQL-Backup-Manifest-Version": 1,
 )";
 
 std::map<std::string, ManifestFile> found() {
-  return {{"PG_VERSION", {3, "aa"}}, {"\xff" "A", {0, "cc"}}, {"backup_manifest", {100, "dd"}}};
+  return {{"PG_VERSION", {3, "aa"}},
+          {"\xff"
+           "A",
+           {0, "cc"}},
+          {"backup_manifest", {100, "dd"}}};
 }
 
 TEST(BackupManifest, ReadsFilesAndRange) {
@@ -30,7 +34,11 @@ TEST(BackupManifest, ReadsFilesAndRange) {
   ASSERT_TRUE(m.has_value()) << m.error().text();
   EXPECT_EQ(m->files.size(), 2U);
   EXPECT_EQ(m->files.at("PG_VERSION").sha256, "aa");
-  EXPECT_EQ(m->files.at("\xff" "A").sha256, "");  // another algorithm: only the size is held against it
+  EXPECT_EQ(m->files
+                .at("\xff"
+                    "A")
+                .sha256,
+            "");  // another algorithm: only the size is held against it
   EXPECT_EQ(m->begin(), *Lsn::parse("0/3000028"));
   EXPECT_EQ(m->end(), *Lsn::parse("0/3000138"));
   EXPECT_EQ(m->timeline(), TimelineId(1));
@@ -56,14 +64,16 @@ TEST(BackupManifest, I20_DifferencesAreNamed) {
   };
   EXPECT_EQ(message([](auto* f) { f->erase("PG_VERSION"); }), "PG_VERSION is missing");
   EXPECT_EQ(message([](auto* f) { (*f)["PG_VERSION"].size = 4; }), "PG_VERSION has 4 bytes instead of 3");
-  EXPECT_EQ(message([](auto* f) { (*f)["PG_VERSION"].sha256 = "ab"; }), "PG_VERSION has other content than the manifest says");
+  EXPECT_EQ(message([](auto* f) { (*f)["PG_VERSION"].sha256 = "ab"; }),
+            "PG_VERSION has other content than the manifest says");
   EXPECT_EQ(message([](auto* f) { (*f)["extra"] = {1, "x"}; }), "extra is not in the manifest");
   EXPECT_EQ(message([](auto* f) { f->clear(); }), "PG_VERSION is missing, and 1 more differences");
 }
 
 TEST(BackupManifest, WithoutARangeItIsWorthNothing) {
   std::string body = kBody.substr(0, kBody.find("{ \"Timeline\"")) + "],\n";
-  EXPECT_EQ(parse_backup_manifest(with_checksum(body)).error().message, "backup_manifest: it names no range of WAL");
+  EXPECT_EQ(parse_backup_manifest(with_checksum(body)).error().message,
+            "backup_manifest: it names no range of WAL");
 }
 
 }  // namespace

@@ -59,8 +59,9 @@ TEST(ControlData, ShutDownInRecoveryIsNotShutDown) {
 }
 
 TEST(ControlData, AMissingFieldIsAnErrorThatNamesIt) {
-  for (const char* key : {"Database system identifier", "Database cluster state", "Latest checkpoint location",
-                          "Latest checkpoint's TimeLineID", "Bytes per WAL segment", "Data page checksum version"}) {
+  for (const char* key :
+       {"Database system identifier", "Database cluster state", "Latest checkpoint location",
+        "Latest checkpoint's TimeLineID", "Bytes per WAL segment", "Data page checksum version"}) {
     std::string text = kOutput;
     text.replace(text.find(key), 1, "#");
     auto c = parse_control_data(text);
@@ -70,7 +71,8 @@ TEST(ControlData, AMissingFieldIsAnErrorThatNamesIt) {
 }
 
 TEST(ControlData, AWrongChecksumVoidsEverything) {
-  std::string text = "WARNING: Calculated CRC checksum does not match value stored in file.\n" + std::string(kOutput);
+  std::string text =
+      "WARNING: Calculated CRC checksum does not match value stored in file.\n" + std::string(kOutput);
   EXPECT_EQ(parse_control_data(text).error().message, "pg_control's own checksum is wrong");
 }
 

@@ -15,7 +15,8 @@ TEST(Lsn, ParsesAsPostgreSQLPrints) {
 }
 
 TEST(Lsn, RefusesEverythingElse) {
-  for (const char* text : {"", "/", "0", "0/", "/0", "0/123456789", "123456789/0", "0x1/2", "0/-1", " 0/1", "0/1 ", "0/G", "1/2/3"}) {
+  for (const char* text : {"", "/", "0", "0/", "/0", "0/123456789", "123456789/0", "0x1/2", "0/-1", " 0/1",
+                           "0/1 ", "0/G", "1/2/3"}) {
     auto lsn = Lsn::parse(text);
     ASSERT_FALSE(lsn.has_value()) << text;
     EXPECT_EQ(lsn.error().text(), std::string("'") + text + "' is no LSN. HINT: write it as 0/3000028");

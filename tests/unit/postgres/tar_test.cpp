@@ -18,7 +18,9 @@ std::string header(const std::string& name, std::uint64_t size, char type, const
   put(124, fmt::format("{:011o}", size));
   h[156] = type;
   put(157, link);
-  put(257, std::string("ustar\0" "00", 8));
+  put(257, std::string("ustar\0"
+                       "00",
+                       8));
   unsigned sum = 0;
   put(148, "        ");
   for (char c : h) sum += static_cast<unsigned char>(c);
@@ -58,20 +60,25 @@ struct Collect : TarSink {
 
 Result<> parse(const std::string& tar, Collect* sink, std::size_t piece) {
   TarParser parser(sink);
-  for (std::size_t at = 0; at < tar.size(); at += piece) PGR_TRY(parser.feed(std::string_view(tar).substr(at, piece)));
+  for (std::size_t at = 0; at < tar.size(); at += piece)
+    PGR_TRY(parser.feed(std::string_view(tar).substr(at, piece)));
   return parser.finish();
 }
 
 TEST(Tar, TellsTheSameWhateverThePiecesAre) {
   std::string tar = file("backup_label", "label") + header("base", 0, '5') + file("base/1/empty", "") +
-                    header("pg_tblspc/16384", 0, '2', "/mnt/space") + file("base/1/full", std::string(512, 'x')) + kEnd;
+                    header("pg_tblspc/16384", 0, '2', "/mnt/space") +
+                    file("base/1/full", std::string(512, 'x')) + kEnd;
   for (std::size_t piece : {1U, 7U, 511U, 512U, 513U, 4096U}) {
     Collect sink;
     auto result = parse(tar, &sink, piece);
     ASSERT_TRUE(result.has_value()) << result.error().text();
     EXPECT_EQ(sink.raw, tar);
-    EXPECT_EQ(sink.told, "backup_label:5@512;[label]base:0@1536;base/1/empty:0@2048;[]pg_tblspc/16384:0@2560;->/mnt/space;"
-                         "base/1/full:512@3072;[" + std::string(512, 'x') + "]");
+    EXPECT_EQ(
+        sink.told,
+        "backup_label:5@512;[label]base:0@1536;base/1/empty:0@2048;[]pg_tblspc/16384:0@2560;->/mnt/space;"
+        "base/1/full:512@3072;[" +
+            std::string(512, 'x') + "]");
   }
 }
 
@@ -106,7 +113,8 @@ TEST(Tar, AFlippedBitInAHeaderIsNoticed) {
 TEST(Tar, UnknownEntriesAndBytesBehindTheEndAreRefused) {
   Collect sink;
   EXPECT_EQ(parse(header("x", 0, 'x') + kEnd, &sink, 512).error().message, "the tar holds x of type 'x'");
-  EXPECT_EQ(parse(kEnd + file("a", "b"), &sink, 512).error().message, "the tar goes on at byte 1024 behind its end");
+  EXPECT_EQ(parse(kEnd + file("a", "b"), &sink, 512).error().message,
+            "the tar goes on at byte 1024 behind its end");
 }
 
 }  // namespace

@@ -8,8 +8,8 @@ namespace {
 constexpr std::uint64_t kSize = 16U << 20U;
 
 TimelineHistory third() {
-  return *TimelineHistory::parse(TimelineId(3),
-                                 "1\t0/5000098\tno recovery target specified\n\n2\t0/9000000\tbefore LSN 0/9000000\n");
+  return *TimelineHistory::parse(
+      TimelineId(3), "1\t0/5000098\tno recovery target specified\n\n2\t0/9000000\tbefore LSN 0/9000000\n");
 }
 
 TEST(TimelineId, IsTheNamesFirstEightDigits) {

@@ -10,7 +10,8 @@ TEST(Version, ParsesMajors) {
   EXPECT_EQ(*parse_major("15\n"), 15);
   EXPECT_EQ(*parse_major("9.6.24"), 96);
   EXPECT_EQ(*parse_major("18beta1"), 18);
-  for (const char* bad : {"", "x", "9", "9.x", "8.4", "150000"}) EXPECT_FALSE(parse_major(bad).has_value()) << bad;
+  for (const char* bad : {"", "x", "9", "9.x", "8.4", "150000"})
+    EXPECT_FALSE(parse_major(bad).has_value()) << bad;
   EXPECT_EQ(major_text(96), "9.6");
   EXPECT_EQ(major_text(15), "15");
 }

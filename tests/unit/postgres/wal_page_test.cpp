@@ -49,7 +49,8 @@ TEST(WalPage, I6_AnotherClustersSegmentIsRefused) {
   ASSERT_FALSE(header.has_value());
   EXPECT_EQ(header.error().reason, "SystemIdentifierMismatch");
   EXPECT_EQ(header.error().message,
-            "000000010000000000000003 is of the cluster with system identifier 42, the repository of 7000000000000000001");
+            "000000010000000000000003 is of the cluster with system identifier 42, the repository of "
+            "7000000000000000001");
 }
 
 TEST(WalPage, I6_ARenamedSegmentIsRefused) {
@@ -57,7 +58,8 @@ TEST(WalPage, I6_ARenamedSegmentIsRefused) {
   ASSERT_FALSE(header.has_value());
   EXPECT_EQ(header.error().reason, "WalNameMismatch");
   EXPECT_EQ(header.error().text(),
-            "the file called 000000010000000000000004 is segment 000000010000000000000003. HINT: it was renamed, or "
+            "the file called 000000010000000000000004 is segment 000000010000000000000003. HINT: it was "
+            "renamed, or "
             "recycled and not yet written");
   EXPECT_EQ(check({}, "000000020000000000000003").error().reason, "WalNameMismatch");
 }
@@ -66,7 +68,8 @@ TEST(WalPage, I6_AnAllZeroSegmentIsRefused) {
   std::string bytes(1U << 20U, '\0');
   auto header = check_segment(*parse_wal_name("000000010000000000000003"), bytes, bytes.size(), expected());
   ASSERT_FALSE(header.has_value());
-  EXPECT_EQ(header.error().message, "000000010000000000000003: it begins with zeros, not with a WAL page header");
+  EXPECT_EQ(header.error().message,
+            "000000010000000000000003: it begins with zeros, not with a WAL page header");
 }
 
 TEST(WalPage, I6_AnotherMajorIsRefused) {
@@ -82,7 +85,8 @@ TEST(WalPage, I6_AnotherSegmentSizeIsRefused) {
     auto header = check({.name = "000000010000000000000003", .segment_size = size});
     ASSERT_FALSE(header.has_value());
     EXPECT_EQ(header.error().reason, "WalSizeMismatch");
-    EXPECT_EQ(header.error().message, "000000010000000000000003 has " + std::to_string(size) + " bytes, expected are 1048576");
+    EXPECT_EQ(header.error().message,
+              "000000010000000000000003 has " + std::to_string(size) + " bytes, expected are 1048576");
   }
 }
 
@@ -101,7 +105,8 @@ TEST(WalPage, AShortHeaderIsNoFirstPage) {
   EXPECT_EQ(parse_wal_header(bytes).error().message, "its first page has no long header");
 }
 
-// PostgreSQL copies the parent's pages up to the fork into the new timeline's first segment (XLogInitNewTimeline).
+// PostgreSQL copies the parent's pages up to the fork into the new timeline's first segment
+// (XLogInitNewTimeline).
 TEST(WalPage, TheFirstSegmentOfATimelineBeginsWithItsParentsPages) {
   std::string bytes = test::segment_bytes({});  // segment 3 of timeline 1
   auto second = *parse_wal_name("000000020000000000000003");
@@ -109,7 +114,8 @@ TEST(WalPage, TheFirstSegmentOfATimelineBeginsWithItsParentsPages) {
   const std::uint64_t size = test::SegmentSpec().segment_size;
   e.history = TimelineHistory(TimelineId(2), {{TimelineId(1), Lsn(3 * size + 0x60)}});
   EXPECT_TRUE(check_segment(second, bytes, bytes.size(), e).has_value());
-  e.history = TimelineHistory(TimelineId(2), {{TimelineId(1), Lsn(3 * size)}});  // forked before: this page is the child's
+  e.history = TimelineHistory(TimelineId(2),
+                              {{TimelineId(1), Lsn(3 * size)}});  // forked before: this page is the child's
   EXPECT_EQ(check_segment(second, bytes, bytes.size(), e).error().reason, "WalNameMismatch");
 }
 
