@@ -95,7 +95,6 @@ Result<FrameWriter> FrameWriter::create(const std::string& path, int level) {
   state->fd = base::Fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, kFileMode));
   if (!state->fd.valid()) return base::fail(base::system_error("create", path));
   ::fchmod(state->fd.get(), kFileMode);
-  state->open.reserve(kLargestFrame);
   return FrameWriter(std::move(state));
 }
 
@@ -119,7 +118,6 @@ Result<> FrameWriter::cut() {
   s.pending.push_back(std::async(
       std::launch::async, [raw = std::move(s.open), level = s.level] { return compress_frame(raw, level); }));
   s.open = std::string();
-  s.open.reserve(kLargestFrame);
   return {};
 }
 

@@ -7,6 +7,7 @@
 
 #include "base/file.hpp"
 #include "support/postgres/temporary.hpp"
+#include "support/stride.hpp"
 
 namespace pgrunbook::agent {
 namespace {
@@ -36,7 +37,7 @@ TEST(Report, AnAnswerFitsATerminationMessageAndStaysReadable) {
 }
 
 TEST(Report, AnyLimitIsKeptOrTheResultGoes) {
-  for (std::size_t limit = 200; limit < 4000; limit += 37) {
+  for (std::size_t limit = 200; limit < 4000; limit += 37 * test::kStride) {
     api::Answer a = big_answer();
     a.hint = std::string(900, 'h');
     std::string text = answer_text(a, limit);
