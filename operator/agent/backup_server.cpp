@@ -143,6 +143,23 @@ Result<base::SystemTime> mark_and_switch(const PsqlTarget& server, const std::st
   return time;
 }
 
+namespace {
+
+// A configuration file's lines as far as they are in force: what a role may know that may not read the file.
+Result<std::string> settings_from(const PsqlTarget& server, const std::string& path, Deadline deadline) {
+  PGR_ASSIGN(auto rows,
+             postgres::psql(server,
+                            {fmt::format("SELECT name || ' = ' || quote_literal(current_setting(name)) FROM "
+                                         "pg_settings WHERE sourcefile = {} ORDER BY sourceline",
+                                         postgres::quote_literal(path))},
+                            deadline));
+  std::string lines;
+  for (const postgres::Row& row : rows) lines += row.front() + "\n";
+  return lines;
+}
+
+}  // namespace
+
 Result<std::vector<OutsideFile>> ask_outside_files(const PsqlTarget& server,
                                                    const std::string& data_directory, Deadline deadline) {
   // pg_settings shows a file only while one of its lines is in force; pg_file_settings shows all, but few
@@ -184,6 +201,14 @@ Result<std::vector<OutsideFile>> ask_outside_files(const PsqlTarget& server,
       f.file.kept_as = fmt::format("{}-{}", files.size() + 1, name);
     } else {
       f.file.why_not = bytes.error().message;
+      PGR_ASSIGN(std::string lines, settings_from(server, f.file.path, deadline));
+      if (!lines.empty()) {
+        f.content = fmt::format(
+            "# The settings in force that the server read from {}, as it tells them;\n# the file itself: "
+            "{}\n{}",
+            f.file.path, f.file.why_not, lines);
+        f.file.kept_as = fmt::format("{}-settings.conf", files.size() + 1);
+      }
     }
     files.push_back(std::move(f));
   }

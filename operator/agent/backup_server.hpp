@@ -41,8 +41,8 @@ struct ServerFacts {
                                                              const std::string& name,
                                                              base::Deadline deadline);
 
-// Configuration files outside the data directory with their content; where the role may not read them, with
-// the server's words instead. Never keys or certificates.
+// Configuration files outside the data directory with their content; where the role may not read one, with
+// the settings in force that the server read from it, and the server's words why. Never keys or certificates.
 struct OutsideFile {
   archive::ConfigurationFile file;
   std::string content;

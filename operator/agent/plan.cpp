@@ -357,6 +357,9 @@ Result<Answer> run_plan(const Order& order, Report& report) {
                                  base::text_at(another, {"ledger", "uid"})),
                      common);
   }
+  if (order.plan.method == "Ledger") {
+    return succeeded("NotInLedger", "no action of this kind, name and spec has been started here", common);
+  }
   PGR_TRY(wait_for_segments(repository, order.plan, report));
   Json facts = Json::object();
   std::string message = "the backup is planned";

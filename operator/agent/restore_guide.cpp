@@ -122,7 +122,9 @@ std::string configuration_part(const archive::BackupRecord& b) {
     if (f.kept_as.empty()) {
       out += fmt::format("- `{}` could not be kept: {}\n", f.path, f.why_not);
     } else {
-      out += fmt::format("- `{}` is kept as `configuration/{}` beside this page\n", f.path, f.kept_as);
+      out += fmt::format("- {}`{}` {} kept as `configuration/{}` beside this page\n",
+                         f.why_not.empty() ? "" : "the settings of ", f.path,
+                         f.why_not.empty() ? "is" : "are", f.kept_as);
     }
   }
   return out + "\nThe recovery does not need them; the server in its old place does.\n";

@@ -91,7 +91,7 @@ struct Query {
 };
 
 struct PlanOrder {
-  std::string method;     // "" or Base: what a backup is about to do
+  std::string method;     // "" | Base: what a backup is about to do | Ledger: only whether it was done before
   std::string backup_id;  // restore: the backup to use, empty = the newest that can reach the target
   TargetOrder target;
   int timeline = 0;       // of the living primary; 0 = what the repository says is live

@@ -1,7 +1,5 @@
 #include "execute/flows.hpp"
 
-#include <limits>
-
 #include <fmt/format.h>
 
 #include "execute/gate.hpp"
@@ -29,19 +27,22 @@ std::optional<StepResult> already(Action& a, const Json& plan_result) {
   return r;
 }
 
-StepResult unless_done_before(Action& a, const plan::SceneView& scene, const plan::MemberView& member,
-                              const Error& refusal) {
+std::optional<StepResult> done_before(Action& a, const plan::SceneView& scene,
+                                      const plan::MemberView& member) {
   JobCall call;
   call.step = "ledger";
   call.job = api::jobs::kPlan;
   call.member = &member;
-  // A timeline nobody has: the ledger is looked at first, and where it knows nothing the plan is refused, so
-  // that nothing is entered.
-  call.fill = [](api::Order& o) { o.plan.timeline = std::numeric_limits<int>::max(); };
+  call.fill = [](api::Order& o) { o.plan.method = "Ledger"; };
   StepResult r = run_job(a, scene, call);
-  if (r.kind == StepResult::Kind::kFailed) return StepResult::failed(refusal);
+  if (r.kind == StepResult::Kind::kFailed) return std::nullopt;
   if (r.kind != StepResult::Kind::kDone) return r;
-  if (auto before = already(a, r.result)) return *before;
+  return already(a, r.result);
+}
+
+StepResult unless_done_before(Action& a, const plan::SceneView& scene, const plan::MemberView& member,
+                              const Error& refusal) {
+  if (auto before = done_before(a, scene, member)) return *before;
   return StepResult::failed(refusal);
 }
 

@@ -15,6 +15,10 @@ namespace pgrunbook::execute {
 // Shared by the flows.
 // The ledger's word in a Plan Job's result: Failed with reason AlreadyDone or AlreadyTried, or nullopt.
 [[nodiscard]] std::optional<StepResult> already(Action& a, const Json& plan_result);
+// Asks the ledger alone: that this action was done or tried before, or to wait for the answer; nullopt where
+// it knows nothing of it.
+[[nodiscard]] std::optional<StepResult> done_before(Action& a, const plan::SceneView& scene,
+                                                    const plan::MemberView& member);
 // Failed with that refusal, unless the ledger says that this action was done before: an object created again
 // after a cutover meets a world in which its own success forbids it.
 [[nodiscard]] StepResult unless_done_before(Action& a, const plan::SceneView& scene,

@@ -16,8 +16,8 @@ namespace pgrunbook::archive {
 // A configuration file the server reads from outside its data directory.
 struct ConfigurationFile {
   std::string path;     // on the member
-  std::string kept_as;  // name in configuration/; empty = not readable
-  std::string why_not;  // the server's words, where it was not readable
+  std::string kept_as;  // name in configuration/; empty = not kept
+  std::string why_not;  // the server's words, where it was not readable: then at most its settings are kept
 };
 
 struct BackupRecord {

@@ -36,7 +36,8 @@ using OnBytes = std::function<Result<>(std::string_view)>;
 class Child {
  public:
   Child() = default;
-  Child(Child&& other) noexcept : pid_(std::exchange(other.pid_, -1)) {}
+  Child(Child&& other) noexcept
+      : pid_(std::exchange(other.pid_, -1)), exit_code_(other.exit_code_), ended_(other.ended_) {}
   Child& operator=(Child&& other) noexcept;
   Child(const Child&) = delete;
   Child& operator=(const Child&) = delete;

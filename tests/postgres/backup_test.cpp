@@ -326,7 +326,7 @@ TEST_F(Backup, WrongServersAndPasswordsAreRefusedWithTheirReason) {
   EXPECT_TRUE(must(repository().backups()).empty());
 }
 
-TEST_F(Backup, ConfigurationOutsideTheDataDirectoryIsKeptOrSaidToBeMissing) {
+TEST_F(Backup, ConfigurationOutsideTheDataDirectoryIsKeptOrAtLeastItsSettings) {
   make_server();
   test::write_file(path("extra.conf"), "work_mem='5MB'\n");
   server_->configure("include='" + path("extra.conf") + "'");
@@ -337,7 +337,13 @@ TEST_F(Backup, ConfigurationOutsideTheDataDirectoryIsKeptOrSaidToBeMissing) {
   EXPECT_EQ(answer->result["configurationFiles"], base::Json({path("extra.conf")}));
   auto record = must(repository().backup("20261120T150405Z-00000001"));
   ASSERT_EQ(record.configuration_files.size(), 1U);
-  EXPECT_EQ(record.configuration_files[0].kept_as, "");
+  EXPECT_EQ(record.configuration_files[0].kept_as, "1-settings.conf");
+  std::string first = repository().layout().backup_directory(record.id);
+  EXPECT_THAT(must(base::read_file(first + "/configuration/1-settings.conf")),
+              HasSubstr("\nwork_mem = '5MB'\n"));
+  EXPECT_THAT(
+      must(base::read_file(first + "/RESTORE.md")),
+      HasSubstr("the settings of `" + path("extra.conf") + "` are kept as `configuration/1-settings.conf`"));
   EXPECT_THAT(record.configuration_files[0].why_not,
               HasSubstr("permission denied for function pg_read_binary_file"));
   server_->sql("GRANT pg_read_server_files TO pgrunbook");

@@ -100,7 +100,11 @@ TEST_F(PlanJob, TheLedgerLetsAnActionHappenOnce) {
   Server& primary = start_primary();
   backup(primary);
   Order first = plan_order(1, "");
-  EXPECT_EQ(must_succeed(first).result["alreadyTried"], false);
+  Order asking = first;
+  asking.plan.method = "Ledger";
+  asking.action.uid = uid(3);
+  EXPECT_EQ(must_succeed(asking).reason, "NotInLedger");
+  EXPECT_EQ(must_succeed(first).result["alreadyTried"], false) << "asking enters nothing";
   EXPECT_EQ(must_succeed(first).result["alreadyTried"], false);  // the same object again plans again
   Order second = first;
   second.action.uid = uid(2);
@@ -108,6 +112,7 @@ TEST_F(PlanJob, TheLedgerLetsAnActionHappenOnce) {
   EXPECT_EQ(tried.result["alreadyTried"], true);
   EXPECT_EQ(tried.result["alreadyDone"], false);
   EXPECT_EQ(tried.result["ledger"]["uid"], uid(1));
+  EXPECT_EQ(must_succeed(asking).reason, "AlreadyTried");
   must(repository().finish_action(action_key(first), {{"outcome", "Completed"}, {"uid", uid(1)}}));
   auto done = must_succeed(second);
   EXPECT_EQ(done.result["alreadyDone"], true);

@@ -157,6 +157,16 @@ TEST(Children, DieWithTheirOwner) {
   EXPECT_EQ(::kill(pid, 0), -1);
 }
 
+TEST(Children, ThatHaveEndedKeepTheirCodeWhenMoved) {
+  test::TemporaryDirectory directory;
+  auto child = Child::start(shell("exit 7"), directory / "log");
+  ASSERT_TRUE(child.has_value());
+  EXPECT_EQ(*child->wait(soon()), 7);
+  Child moved = std::move(*child);
+  EXPECT_FALSE(moved.running());
+  EXPECT_EQ(*moved.wait(soon()), 7);
+}
+
 TEST(Children, AppendToTheirLog) {
   test::TemporaryDirectory directory;
   for (const char* text : {"one", "two"}) {
