@@ -1,6 +1,7 @@
 # Setting up archiving on a database that runs: waits for the applications, keeps what is not ours.
 # shellcheck shell=bash
-tests=(applications_running_are_waited_for foreign_archive_command_is_kept setup_goes_on_once_it_may)
+tests=(applications_running_are_waited_for foreign_archive_command_is_kept failed_setup_is_put_back
+  setup_goes_on_once_it_may)
 
 prepare() { e2e_namespace; }
 
@@ -28,6 +29,25 @@ foreign_archive_command_is_kept() {
   holds "the topology's message" "$(message)" "$before" "it is kept" "archive.wal.replaceExisting: true"
   same archive_command "$(archive_command)" "$before"
   same "pod of postgresql" "$(pod_uids postgresql)" "$pod"
+}
+
+# The archive's directory for WAL is taken by a file: the proof segment does not arrive.
+failed_setup_is_put_back() {
+  local repository before
+  repository=$(volume postgresql-backup-cns)/tfrs before=$(archive_command)
+  user patch pgt tfrs --type=merge -p '{"spec":{"archive":{"wal":{"replaceExisting":true}}}}'
+  until [ -e "$repository/repository.json" ]; do sleep 0.05; done
+  mkdir -p "$repository/walbackup"
+  touch "$repository/walbackup/00000001"
+  chown --reference="$repository/repository.json" "$repository/walbackup"
+  user wait --for=jsonpath='{.status.setup.phase}'=Failed pgt/tfrs --timeout=240s || fail "setup did not fail: $(message)"
+  holds "the setup's message" "$(scene get pgt tfrs -o jsonpath='{.status.setup.message}')" "did not arrive in the archive" "Everything is as it was before"
+  same archive_command "$(archive_command)" "$before"
+  same "replicas of postgresql" "$(replicas postgresql)" 1
+  same "the condition" "$(scene get pgt tfrs -o jsonpath='{.status.conditions[?(@.type=="ContinuousArchiving")].status}')" False
+  rm "$repository/walbackup/00000001"
+  user patch pgt tfrs --type=merge -p '{"spec":{"archive":{"wal":{"replaceExisting":false}}}}'
+  topology_says ForeignArchiveCommand 60
 }
 
 setup_goes_on_once_it_may() {
