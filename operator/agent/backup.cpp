@@ -157,7 +157,8 @@ std::int64_t quiet_for(const std::string& directory) {
   if (::stat(directory.c_str(), &st) == 0) newest = st.st_mtime;
   auto names = base::list_directory(directory);
   for (const std::string& name : names ? *names : std::vector<std::string>()) {
-    if (::lstat((directory + "/" + name).c_str(), &st) == 0) newest = std::max(newest, st.st_mtime);
+    if (::lstat(fmt::format("{}/{}", directory, name).c_str(), &st) == 0)
+      newest = std::max(newest, st.st_mtime);
   }
   return std::time(nullptr) - newest;
 }
