@@ -5,6 +5,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "controllers/leave.hpp"
 #include "controllers/run.hpp"
 
 int main(int argc, char** argv) {
@@ -25,11 +26,20 @@ int main(int argc, char** argv) {
   controller->add_option("--health-port", run.health_port, "port of /healthz, /readyz and /metrics")
       ->envname("PGRUNBOOK_HEALTH_PORT");
   controller->add_flag("!--no-leader-election", run.leader_election, "do not take the Lease pgrunbook");
+  pgrunbook::controllers::LeaveOptions leave;
+  CLI::App* leaving =
+      app.add_subcommand("leave", "take away what setting up archiving made; the archive stays");
+  leaving->add_option("topology", leave.topology, "name of the PostgresTopology")->required();
+  leaving->add_option("--kubeconfig", leave.kubeconfig,
+                      "file to connect with (default: the pod's service account)");
+  leaving->add_option("-n,--namespace", leave.namespace_name, "the namespace")
+      ->envname("PGRUNBOOK_NAMESPACE");
   CLI::App* version = app.add_subcommand("version", "print the version");
   CLI11_PARSE(app, argc, argv);
   if (version->parsed()) {
     std::puts(PGRUNBOOK_VERSION);
     return EXIT_SUCCESS;
   }
+  if (leaving->parsed()) return pgrunbook::controllers::run_leave(leave);
   return pgrunbook::controllers::run_controller(run);
 }

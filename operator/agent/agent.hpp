@@ -22,6 +22,7 @@ using base::Result;
 [[nodiscard]] Result<Answer> run_fence(const Order& order, Report& report);
 [[nodiscard]] Result<Answer> run_unfence(const Order& order, Report& report);
 [[nodiscard]] Result<Answer> run_record(const Order& order, Report& report);
+[[nodiscard]] Result<Answer> run_leave(const Order& order, Report& report);
 
 // The order's repository, its owner checked.
 [[nodiscard]] Result<archive::Repository> open_repository(const Order& order);

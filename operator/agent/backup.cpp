@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
-#include <cstdlib>
 #include <ctime>
 #include <mutex>
 #include <sys/stat.h>
@@ -14,6 +13,7 @@
 
 #include "agent/backup_server.hpp"
 #include "agent/restore_guide.hpp"
+#include "agent/secrets.hpp"
 #include "archive/base_tar.hpp"
 #include "base/file.hpp"
 #include "base/hash.hpp"
@@ -271,7 +271,7 @@ class BackupRun {
     server_.host = member.host;
     server_.port = member.port;
     server_.user = "pgrunbook";
-    if (const char* password = std::getenv("PGRUNBOOK_PASSWORD")) server_.password = password;
+    server_.password = secret(api::secrets::kRolePassword);
     report_.progress("connect", fmt::format("connecting to {}:{}", member.host, member.port));
     PGR_TRY(wait_for_server(server_, Deadline::after(limits_.connect)));
     PGR_ASSIGN(facts_, ask_facts(server_, Deadline::after(kStatement)));
@@ -313,7 +313,8 @@ class BackupRun {
                     "-l",
                     "pgrunbook " + order_.backup.id};
     if (!order_.backup.max_rate.empty()) command.argv.push_back("--max-rate=" + order_.backup.max_rate);
-    command.environment = postgres::connection_environment(server_);
+    PGR_ASSIGN(auto password, postgres::PasswordFile::make(server_.password));
+    command.environment = postgres::connection_environment(server_, password);
     command.environment.emplace_back("PGAPPNAME", application);
     std::erase_if(command.environment,
                   [&](const auto& kv) { return kv.first == "PGAPPNAME" && kv.second != application; });

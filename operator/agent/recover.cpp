@@ -17,6 +17,7 @@
 #include "agent/replay.hpp"
 #include "agent/role.hpp"
 #include "agent/scram.hpp"
+#include "agent/secrets.hpp"
 #include "agent/server.hpp"
 #include "agent/settings.hpp"
 #include "agent/verification.hpp"
@@ -193,8 +194,7 @@ Result<Promoted> run_server(Work* w) {
     return failure("PromotionFailed",
                    fmt::format("the recovered server was not promoted: {}", last_fatal(server.log())));
   }
-  const char* password = std::getenv("PGRUNBOOK_PASSWORD");
-  PGR_ASSIGN(std::string verifier, new_scram_verifier(password == nullptr ? "" : password));
+  PGR_ASSIGN(std::string verifier, new_scram_verifier(secret(api::secrets::kRolePassword)));
   PGR_TRY(sql(server, *w, "postgres", role_statements(w->backup.major_version, verifier)));
   PGR_ASSIGN(out.disabled, disable_subscriptions(server, *w));
   PGR_ASSIGN(auto bytes, sql(server, *w, "postgres", {"SELECT sum(pg_database_size(oid)) FROM pg_database"}));

@@ -8,6 +8,7 @@
 
 #include <fmt/format.h>
 
+#include "agent/secrets.hpp"
 #include "base/file.hpp"
 #include "postgres/programs.hpp"
 #include "postgres/version.hpp"
@@ -27,18 +28,8 @@ constexpr std::array kWrappers{
 
 // Removes what an entrypoint may have left for libpq and the server in the environment.
 std::vector<std::pair<std::string, std::string>> clean_environment() {
-  return {{"TZ", "UTC"},
-          {"LC_ALL", "C"},
-          {"PGDATA", ""},
-          {"PGHOST", ""},
-          {"PGPORT", ""},
-          {"PGUSER", ""},
-          {"PGOPTIONS", ""},
-          {"PGDATABASE", ""},
-          {"PGPASSWORD", ""},
-          {"PGRUNBOOK_PASSWORD", ""},
-          {"PGRUNBOOK_APP_USER", ""},
-          {"PGRUNBOOK_APP_PASSWORD", ""}};
+  return {{"TZ", "UTC"},  {"LC_ALL", "C"},   {"PGDATA", ""},     {"PGHOST", ""},    {"PGPORT", ""},
+          {"PGUSER", ""}, {"PGOPTIONS", ""}, {"PGDATABASE", ""}, {"PGPASSWORD", ""}};
 }
 
 std::string environment(const char* name) {
@@ -109,7 +100,7 @@ PrivateDirectory::~PrivateDirectory() {
 }
 
 ApplicationRole application_role() {
-  return {environment("PGRUNBOOK_APP_USER"), environment("PGRUNBOOK_APP_PASSWORD")};
+  return {secret(api::secrets::kAppUser), secret(api::secrets::kAppPassword)};
 }
 
 base::Result<PrivateServer> PrivateServer::start(const std::string& data_directory, ServerSettings settings,

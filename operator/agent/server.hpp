@@ -38,7 +38,7 @@ class PrivateDirectory {
   std::string path_;
 };
 
-// What the environment of the Job says about the application's role.
+// The application's role, as the Job's secrets say.
 struct ApplicationRole {
   std::string user, password;
 };

@@ -5,6 +5,8 @@
 
 #include <fmt/format.h>
 
+#include "agent/member_agent.hpp"
+
 namespace pgrunbook::agent {
 namespace {
 
@@ -259,6 +261,44 @@ std::string clean_auto_conf(std::string_view content, const std::vector<Setting>
   }
   for (const auto& [name, value] : ours) out += fmt::format("{} = {}\n", name, quote_setting(value));
   return out;
+}
+
+base::Json setup_settings_in(std::string_view content) {
+  base::Json out = base::Json::object();
+  for (std::string_view line : lines_of(content)) {
+    auto setting = parse_line(line);
+    if (!setting) continue;
+    for (const char* name : kSetupSettings) {
+      if (setting->first == name) out[name] = setting->second;
+    }
+  }
+  return out;
+}
+
+std::string without_setup(std::string_view content, const base::Json& former) {
+  if (!is_our_archive_command(base::text_at(setup_settings_in(content), {"archive_command"})))
+    return std::string(content);
+  std::string out;
+  for (std::string_view line : lines_of(content)) {
+    auto setting = parse_line(line);
+    bool ours = setting && std::any_of(std::begin(kSetupSettings), std::end(kSetupSettings),
+                                       [&](const char* name) { return setting->first == name; });
+    if (ours) continue;
+    out.append(line);
+    out.push_back('\n');
+  }
+  if (former.is_object()) {
+    for (const auto& [name, value] : former.items()) {
+      if (value.is_string()) out += fmt::format("{} = {}\n", name, quote_setting(value.get<std::string>()));
+    }
+  }
+  return out;
+}
+
+std::string without_hba_lines(std::string_view content) {
+  if (auto at = content.find(kHbaLines); at != std::string_view::npos)
+    return std::string(content.substr(0, at)) + std::string(content.substr(at + kHbaLines.size()));
+  return std::string(content);
 }
 
 std::string with_hba_lines(std::string_view content) {

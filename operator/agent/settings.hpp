@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/json.hpp"
 #include "base/result.hpp"
 #include "postgres/control_data.hpp"
 #include "postgres/lsn.hpp"
@@ -76,6 +77,17 @@ using ListFiles = std::function<base::Result<std::vector<std::string>>(const std
 // of the settings left out.
 [[nodiscard]] std::string clean_auto_conf(std::string_view content, const std::vector<Setting>& ours,
                                           std::vector<std::string>* removed = nullptr);
+
+// What setup writes into postgresql.auto.conf.
+inline constexpr const char* kSetupSettings[] = {"archive_mode", "archive_command", "archive_timeout",
+                                                 "archive_library"};
+// Those of them that a postgresql.auto.conf has, as {name: value}.
+[[nodiscard]] base::Json setup_settings_in(std::string_view content);
+// postgresql.auto.conf without them and with `former` ({name: value}) in their place; unchanged where its
+// archive_command is not ours.
+[[nodiscard]] std::string without_setup(std::string_view content, const base::Json& former);
+// pg_hba.conf without the two lines for the role pgrunbook.
+[[nodiscard]] std::string without_hba_lines(std::string_view content);
 
 // pg_hba.conf with the two lines for the role pgrunbook at the top; unchanged where they are there already.
 [[nodiscard]] std::string with_hba_lines(std::string_view content);

@@ -1,6 +1,5 @@
 #include "agent/setup.hpp"
 
-#include <cstdlib>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -11,6 +10,7 @@
 #include "agent/member_agent.hpp"
 #include "agent/role.hpp"
 #include "agent/scram.hpp"
+#include "agent/secrets.hpp"
 #include "agent/server.hpp"
 #include "agent/settings.hpp"
 #include "base/file.hpp"
@@ -23,11 +23,6 @@ using base::Json;
 namespace {
 
 constexpr const char* kFiles[] = {"pg_hba.conf", "postgresql.conf", "postgresql.auto.conf"};
-
-std::string password_of_role() {
-  const char* value = std::getenv("PGRUNBOOK_PASSWORD");
-  return value == nullptr ? std::string() : std::string(value);
-}
 
 Result<unsigned> mode_of(const std::string& path) {
   struct stat s{};
@@ -121,8 +116,10 @@ Result<Answer> set_up(const Order& order, const api::MemberRef& member, Report& 
   PGR_ASSIGN(auto control, control_data_of(data));
   PGR_TRY(must_be_stopped(control, data));
   Former former = former_archiving(data);
+  auto auto_conf = base::read_file(data + "/postgresql.auto.conf");
+  Json previous = auto_conf ? setup_settings_in(*auto_conf) : Json::object();
   PGR_TRY(check_foreign(former, order.setup.replace_existing));
-  PGR_ASSIGN(std::string verifier, new_scram_verifier(password_of_role()));
+  PGR_ASSIGN(std::string verifier, new_scram_verifier(secret(api::secrets::kRolePassword)));
   PGR_ASSIGN(auto repository,
              archive::Repository::create(
                  order.repository.path, {order.repository.topology, order.repository.topology_uid},
@@ -170,6 +167,9 @@ Result<Answer> set_up(const Order& order, const api::MemberRef& member, Report& 
   result["agentSha256"] = agent.sha256;
   result["archiveCommand"] = agent.archive_command;
   result["previousArchiveCommand"] = former.library.empty() ? former.command : former.library;
+  // A second setup finds the first one's: that was never the user's.
+  if (!is_our_archive_command(base::text_at(previous, {"archive_command"})))
+    result["previousSettings"] = previous;
   if (agent.on_shared_volume) result["agentOnSharedVolume"] = true;
   if (!former.unreachable.empty()) result["unreachableConfiguration"] = former.unreachable;
   return succeeded(

@@ -95,6 +95,7 @@ Json to_json(const Order& o) {
                    {"summary", o.record.summary}};
   }
   if (!o.undo.is_null()) j["undo"] = o.undo;
+  if (!o.leave.is_null()) j["leave"] = o.leave;
   return j;
 }
 
@@ -202,6 +203,7 @@ Result<Order> order_from_json(const Json& json) {
     PGR_TRY(a.done());
   }
   if (const Json* undo = r.child("undo")) o.undo = *undo;
+  if (const Json* leave = r.child("leave")) o.leave = *leave;
   PGR_TRY(r.done());
   return o;
 }

@@ -1,10 +1,9 @@
 // The contract between the controller and a Job: what a Job is told, and what it answers.
 //
 // A Job runs `pgrunbook-agent job` with its order as JSON in the environment variable PGRUNBOOK_ORDER.
-// Secrets come in their own variables (PGRUNBOOK_PASSWORD: the role pgrunbook; PGRUNBOOK_APP_USER,
-// PGRUNBOOK_APP_PASSWORD: the application's role), never in the order. It prints one JSON line per second and
-// per step on stdout (Progress) and leaves an Answer as JSON of at most 4,000 bytes in its termination
-// message. Exit code 0 = outcome Succeeded.
+// Secrets come as files of a volume of their own (secrets:: below), never in the order or the environment. It
+// prints one JSON line per second and per step on stdout (Progress) and leaves an Answer as JSON of at most
+// 4,000 bytes in its termination message. Exit code 0 = outcome Succeeded.
 //
 // Jobs never talk to the API server. An order can be given twice (a Job may run twice): the volume's claim
 // file and the put-if-absent records of the repository make the second one do nothing, or answer the same.
@@ -39,8 +38,16 @@ inline constexpr const char* kUndo =
 inline constexpr const char* kFence =
     "Fence";  // waits for the clean stop, then makes the volume read-only for servers
 inline constexpr const char* kUnfence = "Unfence";  // takes the fence off again
+inline constexpr const char* kLeave = "Leave";      // takes away what Setup made on a stopped member's volume
 inline constexpr const char* kRecord = "Record";    // transcript and outcome into the repository
 }  // namespace jobs
+
+namespace secrets {
+inline constexpr const char* kDirectory = "/pgrunbook-secrets";
+inline constexpr const char* kRolePassword = "role-password";  // of the role pgrunbook
+inline constexpr const char* kAppUser = "app-user";            // the application's role
+inline constexpr const char* kAppPassword = "app-password";
+}  // namespace secrets
 
 // Whose work it is.
 struct ActionRef {
@@ -140,7 +147,8 @@ struct Order {
   RecoverOrder recover;
   FenceOrder fence;
   RecordOrder record;
-  Json undo;  // Undo: the Answer of Recover, as far as known
+  Json undo;   // Undo: the Answer of Recover, as far as known
+  Json leave;  // Leave: {running: bool, former: {name: value}}, what postgresql.auto.conf held before setup
 };
 
 [[nodiscard]] Json to_json(const Order& order);
@@ -175,7 +183,7 @@ struct Progress {
 
 // Results, by job (fields of Answer::result; an absent field is unknown):
 //   Setup    {systemIdentifier, timeline, majorVersion, agentPath, agentSha256, archiveCommand,
-//   previousArchiveCommand,
+//   previousArchiveCommand, previousSettings {name: value},
 //             role: Created|Updated, settings: {name: value}}
 //   Proof    {segments: [..], newestSegment, newestTimeline}
 //   Plan     all:     {systemIdentifier, alreadyDone: bool, alreadyTried: bool, ledger: {...}, freeBytes}
@@ -192,6 +200,7 @@ struct Progress {
 //   Undo     {exchanged: bool}
 //   Fence    {state, checkpointLSN, timeline, atStake {transactions, fromLSN, toLSN}}
 //   Unfence  {}
+//   Leave    {role: Dropped|NotThere|LeftBehindTheFence, settings, pgHba: PutBack|Unchanged}
 //   Record   {path}
 
 }  // namespace pgrunbook::api

@@ -21,7 +21,8 @@ inline constexpr const char* kLabelTopology = "pgrunbook.io/topology";
 inline constexpr const char* kLabelActionUid = "pgrunbook.io/action-uid";
 inline constexpr const char* kLabelStep = "pgrunbook.io/step";
 inline constexpr const char* kAnnotationReplicasBefore = "pgrunbook.io/replicas-before";
-inline constexpr const char* kFinalizer = "pgrunbook.io/put-back";
+// On a volume's Lease: the action that holds it, with all that putting back needs.
+inline constexpr const char* kAnnotationDuty = "pgrunbook.io/duty";
 // The Secret that keeps the password of the role pgrunbook (key "password"); the chart creates it empty.
 inline constexpr const char* kRolesSecret = "pgrunbook-roles";
 

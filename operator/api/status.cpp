@@ -110,7 +110,14 @@ ActionStatus status_of(const Json& object) {
   if (const Json& c = base::at(j, {"conditions"}); c.is_array()) s.conditions = c;
   const Json& o = base::at(j, {"operation"});
   if (o.is_object()) {
-    s.operation.format = static_cast<int>(base::number_at(o, {"format"}, 1));
+    s.operation.unknown = o;
+    for (const char* own : {"format", "step", "state", "attempt", "rollingBack", "pastNoReturn", "inputs",
+                            "results", "log", "failure"}) {
+      s.operation.unknown.erase(own);
+    }
+    // 0 where it is there and no number: a format we do not know either.
+    s.operation.format = static_cast<int>(base::number_at(o, {"format"}, o.contains("format") ? 0 : 1));
+    if (s.operation.format != 1) s.operation.unknown = o;  // every word of it may mean something else
     s.operation.step = base::text_at(o, {"step"});
     s.operation.state = base::text_at(o, {"state"});
     s.operation.attempt = static_cast<int>(base::number_at(o, {"attempt"}, 1));
@@ -149,6 +156,7 @@ Json to_json(const ActionStatus& s) {
                     {"results", s.operation.results},
                     {"log", s.operation.log},
                     {"failure", s.operation.failure}};
+  for (const auto& [key, value] : s.operation.unknown.items()) j["operation"][key] = value;
   return j;
 }
 

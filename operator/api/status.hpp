@@ -52,6 +52,7 @@ struct Operation {
   Json results = Json::object();  // step -> result
   Json log = Json::array();       // [{step, text, startTime, endTime, outcome}], what the transcript tells
   Json failure;                   // {reason, message, hint} of what made us roll back, or null
+  Json unknown = Json::object();  // what another version wrote: kept as it is
 };
 
 struct ActionStatus {

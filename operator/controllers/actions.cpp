@@ -1,9 +1,9 @@
 #include "controllers/actions.hpp"
 
-#include <algorithm>
-
 #include <fmt/format.h>
 
+#include "controllers/leftovers.hpp"
+#include "execute/duty.hpp"
 #include "runtime/log.hpp"
 
 namespace pgrunbook::controllers {
@@ -34,31 +34,15 @@ Json without_nulls(const Json& value) {
   return value;
 }
 
-// Our finalizer is there exactly while something may have to be put back.
-Result<> keep_finalizer(Action& a, bool wanted) {
-  auto& list = a.meta.finalizers;
-  bool has = std::find(list.begin(), list.end(), api::kFinalizer) != list.end();
-  if (has == wanted || (wanted && a.meta.deleting)) return {};
-  std::vector<std::string> next = list;
-  if (wanted) {
-    next.emplace_back(api::kFinalizer);
-  } else {
-    next.erase(std::remove(next.begin(), next.end(), api::kFinalizer), next.end());
-  }
-  Json patch = {{"metadata", {{"resourceVersion", a.meta.resource_version}, {"finalizers", next}}}};
-  auto patched = a.world.api.patch(a.resource, a.meta.namespace_name, a.meta.name, kube::PatchType::kMerge,
-                                   patch, "", World::soon());
-  if (!patched) {
-    if (!wanted && patched.error().code == ErrorCode::kNotFound) return {};
-    return base::fail(patched.error().in("set the finalizer"));
-  }
-  a.object = *patched;
-  a.meta = api::meta_of(a.object);
-  return {};
-}
+}  // namespace
 
 Result<execute::Flow> flow_of(Action& a) {
   const Json& spec = base::at(a.object, {"spec"});
+  if (a.flow == "Leave") return execute::leave_flow(a);
+  if (a.kind == "PostgresTopology") {
+    PGR_ASSIGN(api::TopologySpec s, api::topology_spec(spec));
+    return execute::setup_flow(a, s);
+  }
   if (a.kind == "PostgresBackup") {
     PGR_ASSIGN(api::BackupSpec s, api::backup_spec(spec));
     execute::Flow flow = execute::backup_flow(a, s);
@@ -72,8 +56,6 @@ Result<execute::Flow> flow_of(Action& a) {
   PGR_ASSIGN(api::FailoverSpec s, api::failover_spec(spec));
   return execute::cutover_flow(a, s);
 }
-
-}  // namespace
 
 Result<Json> write_status(kube::Api& api, const kube::Resource& resource, const Json& object,
                           const Json& status) {
@@ -107,21 +89,24 @@ runtime::Outcome reconcile_action(World& world, const kube::Resource& resource, 
                                   std::stop_token stop) {
   auto object = world.api.get(resource, key.ns, key.name, World::soon());
   if (!object) {
-    if (object.error().code == ErrorCode::kNotFound) return runtime::Done{};
-    return object.error();
+    if (object.error().code != ErrorCode::kNotFound) return object.error();
+    return drive_leftover(world, resource.kind, key, "", stop).value_or(runtime::Done{});
   }
   Action a{world, resource, *object, api::meta_of(*object), api::status_of(*object), resource.kind, {}};
   a.save = [](Action& action) -> Result<> {
+    PGR_TRY(execute::keep_duty(action, base::at(action.object, {"status", "operation"})));
     PGR_ASSIGN(Json written,
                write_status(action.world.api, action.resource, action.object, api::to_json(action.status)));
     action.object = std::move(written);
     action.meta = api::meta_of(action.object);
     return {};
   };
-  bool over = api::terminal(a.status.phase);
-  if (over) {
-    if (auto r = keep_finalizer(a, false); !r) return r.error();
-    return runtime::Done{};
+  if (api::terminal(a.status.phase)) return runtime::Done{};
+  if (a.status.phase == api::Phase::kPending) {
+    // One of the same name was deleted and may not be put back yet: it comes first.
+    if (auto first = drive_leftover(world, resource.kind, key, a.meta.uid, stop); first)
+      return std::holds_alternative<runtime::Done>(*first) ? runtime::After{std::chrono::milliseconds(0)}
+                                                           : *first;
   }
   auto flow = flow_of(a);
   if (!flow) {
@@ -136,17 +121,7 @@ runtime::Outcome reconcile_action(World& world, const kube::Resource& resource, 
     }
     return runtime::Terminal{flow.error()};
   }
-  // From the first step on something may have to be put back. A backup changes nothing that would.
-  bool acting = a.kind != "PostgresBackup" && !a.status.plan.is_null() &&
-                a.status.phase != api::Phase::kAwaitingApproval;
-  if (acting) {
-    if (auto r = keep_finalizer(a, true); !r) return r.error();
-  }
-  runtime::Outcome outcome = drive(a, *flow, stop);
-  if (api::terminal(a.status.phase)) {
-    if (auto r = keep_finalizer(a, false); !r) return r.error();
-  }
-  return outcome;
+  return drive(a, *flow, stop);
 }
 
 }  // namespace pgrunbook::controllers

@@ -17,6 +17,9 @@ namespace pgrunbook::controllers {
 [[nodiscard]] base::Result<base::Json> write_status(kube::Api& api, const kube::Resource& resource,
                                                     const base::Json& object, const base::Json& status);
 
+// What the action's kind does.
+[[nodiscard]] base::Result<execute::Flow> flow_of(execute::Action& action);
+
 // Calls the engine until it waits, ends or is told to stop.
 [[nodiscard]] runtime::Outcome drive(execute::Action& action, const execute::Flow& flow,
                                      std::stop_token stop);

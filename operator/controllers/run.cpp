@@ -6,6 +6,7 @@
 
 #include "base/hash.hpp"
 #include "controllers/actions.hpp"
+#include "controllers/leftovers.hpp"
 #include "controllers/topology.hpp"
 #include "kube/events.hpp"
 #include "runtime/controller.hpp"
@@ -155,10 +156,17 @@ int run_controller(const RunOptions& options) {
     return keys;
   };
   topology.watch(services, every_topology);
+  Controller leftovers("leftovers", [&](const Key&, std::stop_token) {
+    return find_leftovers(world, [&](const std::string& kind, const Key& key) {
+      (kind == "PostgresRestore" ? restore : kind == "Failover" ? failover : topology).enqueue(key);
+    });
+  });
+  leftovers.enqueue({ns, "leases"});
   manager.add(backup);
   manager.add(restore);
   manager.add(failover);
   manager.add(topology);
+  manager.add(leftovers);
   runtime::log_info("controller", fmt::format("pgrunbook {} works in namespace {}", options.version, ns));
   auto ended = manager.run(signals.stop_token());
   if (!ended) {

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include "controllers/actions.hpp"
+#include "controllers/leftovers.hpp"
+#include "execute/duty.hpp"
 #include "execute/gate.hpp"
 #include "execute/members.hpp"
 #include "runtime/log.hpp"
@@ -140,10 +142,11 @@ runtime::Outcome reconcile_topology(World& world, runtime::Metrics& metrics, con
   const kube::Resource& kind = kube::kinds::kTopology;
   auto object = world.api.get(kind, key.ns, key.name, World::soon());
   if (!object) {
-    if (object.error().code == ErrorCode::kNotFound) return runtime::Done{};
-    return object.error();
+    if (object.error().code != ErrorCode::kNotFound) return object.error();
+    return drive_leftover(world, kind.kind, key, "", stop).value_or(runtime::Done{});
   }
-  if (text_at(*object, {"metadata", "deletionTimestamp"}) != "") return runtime::Done{};
+  if (auto first = drive_leftover(world, kind.kind, key, text_at(*object, {"metadata", "uid"}), stop); first)
+    return *first;
   Action a{world,
            kind,
            *object,
@@ -152,6 +155,7 @@ runtime::Outcome reconcile_topology(World& world, runtime::Metrics& metrics, con
            kind.kind,
            {}};
   a.save = [](Action& action) -> base::Result<> {
+    PGR_TRY(execute::keep_duty(action, at(action.object, {"status", "setup", "operation"})));
     Json status = at(action.object, {"status"}).is_object() ? at(action.object, {"status"}) : Json::object();
     status["setup"] = api::to_json(action.status);
     PGR_ASSIGN(Json written, write_status(action.world.api, action.resource, action.object, status));

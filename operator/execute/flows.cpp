@@ -82,10 +82,6 @@ StepResult record_and_release(Action& a) {
   return r;
 }
 
-Result<plan::SceneView> scene_of(Action& a) {
-  return observe_scene(a.world, text_at(a.status.operation.inputs, {"topology"}));
-}
-
 Result<sql::Connection> connect_role(Action& a, const plan::SceneView& scene, const plan::MemberView& m) {
   PGR_ASSIGN(sql::Target target, role_login(a.world, scene, m));
   return a.world.connect(target, Deadline::after(std::chrono::seconds(8)));

@@ -12,6 +12,9 @@ namespace pgrunbook::execute {
 // segment.
 [[nodiscard]] Flow setup_flow(Action& a, const api::TopologySpec& spec);
 
+// What setup made is taken away again, from every member (`pgrunbook leave`).
+[[nodiscard]] Flow leave_flow(Action& a);
+
 // Shared by the flows.
 // The ledger's word in a Plan Job's result: Failed with reason AlreadyDone or AlreadyTried, or nullopt.
 [[nodiscard]] std::optional<StepResult> already(Action& a, const Json& plan_result);
@@ -29,8 +32,6 @@ namespace pgrunbook::execute {
 [[nodiscard]] Step hold_step(const std::string& names);
 // record_action, then the volumes are released.
 [[nodiscard]] StepResult record_and_release(Action& a);
-// Scene by the name kept in inputs.topology; StepResult::of its error otherwise.
-[[nodiscard]] Result<plan::SceneView> scene_of(Action& a);
 // Opens a connection as the role pgrunbook to a member's running pod.
 [[nodiscard]] Result<sql::Connection> connect_role(Action& a, const plan::SceneView& scene,
                                                    const plan::MemberView& m);

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "execute/duty.hpp"
 #include "execute/jobs.hpp"
 #include "plan/network.hpp"
 #include "plan/transcript.hpp"
@@ -64,7 +65,8 @@ bool contains(const Json& labels, const Json& some) {
                      [&](const auto& item) { return at(labels, {item.key()}) == item.value(); });
 }
 
-// Whether the action that a Lease names is over: none of our kinds has an unfinished object with that uid.
+// Whether the action that a Lease names is over: none of our kinds has an unfinished object with that uid,
+// and no Lease keeps what it must put back.
 Result<bool> holder_is_over(World& world, const std::string& uid) {
   for (const kube::Resource* kind :
        {&kube::kinds::kBackup, &kube::kinds::kRestore, &kube::kinds::kFailover}) {
@@ -76,13 +78,18 @@ Result<bool> holder_is_over(World& world, const std::string& uid) {
   }
   PGR_ASSIGN(Json list, world.api.list(kube::kinds::kTopology, world.ns, {}, World::soon()));
   for (const Json& object : at(list, {"items"})) {
-    if (text_at(object, {"metadata", "uid"}) == uid)
-      return api::terminal(api::phase_from(text_at(object, {"status", "setup", "phase"})));
+    // A topology's uid also holds for leaving, which is known by its duty alone.
+    if (text_at(object, {"metadata", "uid"}) != uid) continue;
+    api::Phase setup = api::phase_from(text_at(object, {"status", "setup", "phase"}));
+    if (!api::terminal(setup) && setup != api::Phase::kPending) return false;
   }
-  return true;
+  // Its object has gone, but what it did may still have to be put back.
+  PGR_ASSIGN(Json leases, our_leases(world));
+  return std::none_of(leases.begin(), leases.end(), [&](const Json& lease) {
+    return text_at(lease, {"spec", "holderIdentity"}) == uid &&
+           !text_at(lease, {"metadata", "annotations", api::kAnnotationDuty}).empty();
+  });
 }
-
-std::string lease_name(const std::string& claim_uid) { return "pgrunbook-" + claim_uid.substr(0, 8); }
 
 }  // namespace
 
@@ -169,7 +176,7 @@ StepResult release_volumes(Action& a, const std::vector<std::string>& claim_uids
 }
 
 StepResult record_action(Action& a) {
-  auto scene = observe_scene(a.world, text_at(a.status.operation.inputs, {"topology"}));
+  auto scene = scene_of(a);
   if (!scene) return StepResult::of(scene.error());
   std::string name = fmt::format("{}-{}-transcript", specs::kind_prefix(a.kind), a.meta.name);
   bool rolled_back = a.status.operation.rolling_back;

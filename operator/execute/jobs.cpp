@@ -190,6 +190,12 @@ StepResult run_job(Action& a, const plan::SceneView& scene, const JobCall& call)
       }
     }
   }
+  // Deleting the action takes its Jobs along at once: who may have claimed the volume is noted while it can
+  // be.
+  if (call.data == specs::Mount::kReadWrite && tries == 0) {
+    if (auto noted = claim_left_by(a, call.step, call.attempt + tries); !noted)
+      return StepResult::of(noted.error());
+  }
   const Json* work = container_status(*pod, "containerStatuses", "work");
   if (work == nullptr || !at(*work, {"state", "running"}).is_object()) {
     const Json& waiting = work == nullptr ? Json() : at(*work, {"state", "waiting"});

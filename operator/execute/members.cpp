@@ -90,7 +90,7 @@ Result<Json> mark_and_switch(sql::Connection& c, const std::string& label) {
 }
 
 StepResult stop_member(Action& a, const std::string& step, const std::string& name, Login login) {
-  auto scene = observe_scene(a.world, text_at(a.status.operation.inputs, {"topology"}));
+  auto scene = scene_of(a);
   if (!scene) return StepResult::of(scene.error());
   const plan::MemberView* m = scene->member(name);
   if (m == nullptr)
@@ -201,7 +201,7 @@ StepResult stop_member(Action& a, const std::string& step, const std::string& na
 }
 
 StepResult scale_down(Action& a, const std::string& name) {
-  auto scene = observe_scene(a.world, text_at(a.status.operation.inputs, {"topology"}));
+  auto scene = scene_of(a);
   if (!scene) return StepResult::of(scene.error());
   const plan::MemberView* m = scene->member(name);
   if (m == nullptr)
@@ -222,7 +222,7 @@ StepResult scale_down(Action& a, const std::string& name) {
 }
 
 StepResult start_member(Action& a, const std::string& name, int replicas) {
-  auto scene = observe_scene(a.world, text_at(a.status.operation.inputs, {"topology"}));
+  auto scene = scene_of(a);
   if (!scene) return StepResult::of(scene.error());
   const plan::MemberView* m = scene->member(name);
   if (m == nullptr)
@@ -262,7 +262,7 @@ StepResult start_member(Action& a, const std::string& name, int replicas) {
 }
 
 StepResult stop_applications(Action& a) {
-  auto scene = observe_scene(a.world, text_at(a.status.operation.inputs, {"topology"}));
+  auto scene = scene_of(a);
   if (!scene) return StepResult::of(scene.error());
   std::size_t pods = 0;
   for (const plan::ApplicationView& app : scene->applications) {
@@ -277,7 +277,7 @@ StepResult stop_applications(Action& a) {
 }
 
 StepResult start_applications(Action& a) {
-  auto scene = observe_scene(a.world, text_at(a.status.operation.inputs, {"topology"}));
+  auto scene = scene_of(a);
   if (!scene) return StepResult::of(scene.error());
   const Json& counts = a.input("applications");
   for (const plan::ApplicationView& app : scene->applications) {

@@ -80,6 +80,7 @@ api::ActionRef Action::ref() const {
 }
 
 Json Action::owner_reference() const {
+  if (owner.is_object()) return owner;
   return {{"apiVersion", api::kApiVersion},
           {"kind", kind},
           {"name", meta.name},
@@ -117,6 +118,9 @@ std::vector<Json> pods_of(const Json& all, const Json& labels) {
   return out;
 }
 
+Result<plan::SceneView> observe(World& world, const std::string& topology_name, const std::string& uid,
+                                const Json& spec);
+
 }  // namespace
 
 Result<plan::SceneView> observe_scene(World& world, const std::string& topology_name) {
@@ -128,11 +132,32 @@ Result<plan::SceneView> observe_scene(World& world, const std::string& topology_
         fmt::format("PostgresTopology {} does not exist in namespace {}", topology_name, world.ns),
         "create it, or correct spec.topologyRef.name"));
   }
+  return observe(world, topology_name, text_at(*topology, {"metadata", "uid"}), at(*topology, {"spec"}));
+}
+
+Result<plan::SceneView> scene_of(Action& a) {
+  Json& in = a.status.operation.inputs;
+  const api::Operation& op = a.status.operation;
+  std::string name = text_at(in, {"topology"});
+  bool carried_out = !a.status.plan.is_null() && (!op.step.empty() || op.state == "Approved");
+  if (const Json& frozen = at(in, {"topologyObject"}); carried_out && frozen.is_object())
+    return observe(a.world, name, text_at(frozen, {"uid"}), at(frozen, {"spec"}));
+  PGR_ASSIGN(plan::SceneView scene, observe_scene(a.world, name));
+  if (a.status.plan.is_null())
+    in["topologyObject"] = {{"uid", scene.topology_uid}, {"spec", scene.topology_spec}};
+  return scene;
+}
+
+namespace {
+
+Result<plan::SceneView> observe(World& world, const std::string& topology_name, const std::string& uid,
+                                const Json& spec) {
   plan::SceneView scene;
   scene.ns = world.ns;
   scene.topology = topology_name;
-  scene.topology_uid = text_at(*topology, {"metadata", "uid"});
-  PGR_ASSIGN(scene.spec, api::topology_spec(at(*topology, {"spec"})));
+  scene.topology_uid = uid;
+  scene.topology_spec = spec;
+  PGR_ASSIGN(scene.spec, api::topology_spec(spec));
   PGR_ASSIGN(Json claims, world.api.list(kube::kinds::kPersistentVolumeClaim, world.ns, {}, World::soon()));
   std::map<std::string, std::string> claim_uids;
   for (const Json& c : at(claims, {"items"}))
@@ -192,7 +217,6 @@ Result<plan::SceneView> observe_scene(World& world, const std::string& topology_
   return scene;
 }
 
-namespace {
 Result<std::string> secret_value(World& world, const std::string& secret, const std::string& key) {
   auto object = world.api.get(kube::kinds::kSecret, world.ns, secret, World::soon());
   if (!object) {

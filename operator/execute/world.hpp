@@ -82,6 +82,9 @@ struct Action {
   std::string kind;
   // Writes status; kConflict means somebody was faster: observe again. Topologies keep it under status.setup.
   std::function<Result<>(Action&)> save;
+  std::string flow{};  // other than the kind's own: Leave
+  // Owner of its Jobs where that is not its object, which has gone: what a vanished object owns is collected.
+  Json owner{};
 
   [[nodiscard]] api::ActionRef ref() const;
   [[nodiscard]] Json owner_reference() const;
@@ -104,6 +107,10 @@ struct Step {
 
 // The live objects of a topology, understood.
 [[nodiscard]] Result<plan::SceneView> observe_scene(World& world, const std::string& topology_name);
+// The same for the topology of an action (inputs.topology): with its spec as it is until the plan is carried
+// out, with the spec frozen in inputs.topologyObject from then on, so that neither an edit nor the deletion
+// of the topology reaches an action under way.
+[[nodiscard]] Result<plan::SceneView> scene_of(Action& a);
 
 // Credentials. kNotFound/kInvalid name the Secret and the key.
 [[nodiscard]] Result<sql::Target> application_login(World& world, const plan::SceneView& scene,

@@ -53,6 +53,7 @@ struct ApplicationView {
 struct SceneView {
   std::string ns, topology, topology_uid;
   api::TopologySpec spec;
+  Json topology_spec;  // the same, as it was read
   std::vector<MemberView> members;
   std::vector<ServiceView> services;
   std::vector<ApplicationView> applications;

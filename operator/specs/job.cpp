@@ -21,9 +21,23 @@ const Json* member_container(const plan::MemberView& m) {
   return nullptr;
 }
 
-Json secret_env(const std::string& name, const std::string& secret, const std::string& key, bool optional) {
-  return {{"name", name},
-          {"valueFrom", {{"secretKeyRef", {{"name", secret}, {"key", key}, {"optional", optional}}}}}};
+// Files, not variables: an environment can be read in /proc and is inherited.
+Json secrets_volume(const api::Connection* connection) {
+  // The role's password may not be made yet.
+  Json sources = Json::array(
+      {{{"secret",
+         {{"name", api::kRolesSecret},
+          {"optional", true},
+          {"items", Json::array({{{"key", "password"}, {"path", api::secrets::kRolePassword}}})}}}}});
+  if (connection != nullptr) {
+    sources.push_back(
+        {{"secret",
+          {{"name", connection->secret_name},
+           {"items",
+            Json::array({{{"key", connection->username_key}, {"path", api::secrets::kAppUser}},
+                         {{"key", connection->password_key}, {"path", api::secrets::kAppPassword}}})}}}});
+  }
+  return {{"name", "pgrunbook-secrets"}, {"projected", {{"sources", sources}}}};
 }
 
 // What every container of ours needs under PodSecurity "restricted".
@@ -92,6 +106,9 @@ Json build_job(const JobRequest& q) {
                               {{"name", "pgrunbook-tmp"}, {"emptyDir", Json::object()}}});
   Json mounts = Json::array({{{"name", "pgrunbook-agent"}, {"mountPath", "/pgrunbook"}, {"readOnly", true}},
                              {{"name", "pgrunbook-tmp"}, {"mountPath", "/tmp"}}});
+  volumes.push_back(secrets_volume(q.connection));
+  mounts.push_back(
+      {{"name", "pgrunbook-secrets"}, {"mountPath", api::secrets::kDirectory}, {"readOnly", true}});
   auto claim = [&](const std::string& name, const std::string& claim_name, const std::string& path,
                    bool read_only) {
     volumes.push_back({{"name", name}, {"persistentVolumeClaim", {{"claimName", claim_name}}}});
@@ -109,14 +126,7 @@ Json build_job(const JobRequest& q) {
       {{{"name", "PGRUNBOOK_ORDER"}, {"value", api::to_json(q.order).dump()}},
        {{"name", "PGRUNBOOK_POD_UID"}, {"valueFrom", {{"fieldRef", {{"fieldPath", "metadata.uid"}}}}}},
        {{"name", "TZ"}, {"value", "UTC"}},
-       {{"name", "HOME"}, {"value", "/tmp"}},
-       secret_env("PGRUNBOOK_PASSWORD", api::kRolesSecret, "password", true)});
-  if (q.connection != nullptr) {
-    env.push_back(
-        secret_env("PGRUNBOOK_APP_USER", q.connection->secret_name, q.connection->username_key, false));
-    env.push_back(
-        secret_env("PGRUNBOOK_APP_PASSWORD", q.connection->secret_name, q.connection->password_key, false));
-  }
+       {{"name", "HOME"}, {"value", "/tmp"}}});
   // Images that find their server only through PATH or a library path set in the template (sclorg's older
   // ones).
   if (theirs != nullptr && at(*theirs, {"env"}).is_array()) {

@@ -1,7 +1,12 @@
 #include "postgres/psql.hpp"
 
+#include <cstdlib>
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <fmt/format.h>
 
+#include "base/file.hpp"
 #include "base/subprocess.hpp"
 
 namespace pgrunbook::postgres {
@@ -27,15 +32,41 @@ base::Error server_error(const base::Finished& finished) {
 
 }  // namespace
 
-std::vector<std::pair<std::string, std::string>> connection_environment(const PsqlTarget& t) {
+base::Result<PasswordFile> PasswordFile::make(const std::string& password) {
+  const char* directory = std::getenv("TMPDIR");
+  std::string path =
+      std::string(directory == nullptr || *directory == 0 ? "/tmp" : directory) + "/pgrb-pass-XXXXXX";
+  base::Fd fd(::mkostemp(path.data(), O_CLOEXEC));  // 0600
+  if (!fd.valid()) return base::fail(base::system_error("make", path));
+  PasswordFile file(path);
+  std::string line;
+  if (!password.empty()) {
+    line = "*:*:*:*:";
+    for (char c : password) {
+      if (c == ':' || c == '\\') line.push_back('\\');
+      line.push_back(c);
+    }
+    line.push_back('\n');
+  }
+  if (::write(fd.get(), line.data(), line.size()) != static_cast<ssize_t>(line.size()))
+    return base::fail(base::system_error("write", path));
+  return file;
+}
+
+PasswordFile::~PasswordFile() {
+  if (!path_.empty()) ::unlink(path_.c_str());
+}
+
+std::vector<std::pair<std::string, std::string>> connection_environment(const PsqlTarget& t,
+                                                                        const PasswordFile& password) {
   std::vector<std::pair<std::string, std::string>> e{
       {"PGHOST", t.host},
       {"PGPORT", std::to_string(t.port)},
       {"PGUSER", t.user},
       {"PGDATABASE", t.database},
-      {"PGPASSWORD", t.password},
+      {"PGPASSWORD", ""},
       {"PGCONNECT_TIMEOUT", "5"},
-      {"PGPASSFILE", "/nonexistent/pgpass"},
+      {"PGPASSFILE", password.path()},
       {"PGSERVICE", ""},
       {"PGSERVICEFILE", ""},
       {"PGAPPNAME", "pgrunbook"},
@@ -63,7 +94,8 @@ base::Result<std::vector<Row>> psql(const PsqlTarget& target, const std::vector<
     if (statements.size() > 1 && i + 1 == statements.size()) add("\\o");
     add(statements[i]);
   }
-  command.environment = connection_environment(target);
+  PGR_ASSIGN(PasswordFile password, PasswordFile::make(target.password));
+  command.environment = connection_environment(target, password);
   PGR_ASSIGN(auto finished, base::run(command, deadline));
   if (finished.exit_code != 0) return base::fail(server_error(finished));
   std::string_view out = finished.out;

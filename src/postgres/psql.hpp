@@ -33,10 +33,27 @@ using Row = std::vector<std::string>;
 // The first column of the first row; kNotFound where there is none.
 [[nodiscard]] base::Result<std::string> psql_value(const PsqlTarget& target, const std::string& statement,
                                                    base::Deadline deadline);
-// Environment for any of PostgreSQL's programs that connect: PGHOST, PGPORT, PGUSER, PGDATABASE, PGPASSWORD,
+// The password for such a program, in a file that only we can read and that goes with this object: arguments
+// and environments can be read from outside.
+class PasswordFile {
+ public:
+  // An empty password makes a file without a line.
+  [[nodiscard]] static base::Result<PasswordFile> make(const std::string& password);
+  PasswordFile(PasswordFile&& other) noexcept : path_(std::exchange(other.path_, {})) {}
+  PasswordFile& operator=(PasswordFile&&) = delete;
+  PasswordFile(const PasswordFile&) = delete;
+  PasswordFile& operator=(const PasswordFile&) = delete;
+  ~PasswordFile();
+  [[nodiscard]] const std::string& path() const { return path_; }
+
+ private:
+  explicit PasswordFile(std::string path) : path_(std::move(path)) {}
+  std::string path_;
+};
+// Environment for any of PostgreSQL's programs that connect: PGHOST, PGPORT, PGUSER, PGDATABASE, PGPASSFILE,
 // PGCONNECT_TIMEOUT, TZ=UTC, LC_ALL=C, nothing from ~/.pgpass or a service file.
 [[nodiscard]] std::vector<std::pair<std::string, std::string>> connection_environment(
-    const PsqlTarget& target);
+    const PsqlTarget& target, const PasswordFile& password);
 // 'it''s', for a literal in a statement.
 [[nodiscard]] std::string quote_literal(std::string_view text);
 

@@ -102,12 +102,12 @@ t "charts: a policy for other pods closes no member" auto '{"matchLabels": {"nam
 [ -n "$LIST" ] || upgraded >/dev/null
 for right in "get secret/postgresql" "get secret/pgrunbook-roles" "patch secret/pgrunbook-roles" "patch deployments" "create jobs" "delete jobs" \
   "patch services" "patch postgresrestores --subresource=status" "update failovers --subresource=finalizers" "get pods --subresource=log" \
-  "create leases.coordination.k8s.io" "create events" "list events" "list networkpolicies.networking.k8s.io" "list resourcequotas" "list limitranges"; do
+  "create leases.coordination.k8s.io" "list leases.coordination.k8s.io" "create events" "list events" "list networkpolicies.networking.k8s.io" "list resourcequotas" "list limitranges"; do
   # shellcheck disable=SC2086
   t "operator: may $right" may "$OPERATOR" $right
 done
 for right in "list secrets" "get secret/other" "patch secret/postgresql" "create pods --subresource=exec" "delete pods" "create pods" "delete deployments" \
-  "update deployments" "create deployments" "create postgresrestores" "update postgresrestores" "delete postgresrestores" "create roles.rbac.authorization.k8s.io" \
+  "update deployments" "create deployments" "create postgresrestores" "update postgresrestores" "delete postgresrestores" "patch postgresrestores" "update postgresrestores --subresource=status" "create roles.rbac.authorization.k8s.io" \
   "create serviceaccounts --subresource=token" "delete persistentvolumeclaims" "create networkpolicies.networking.k8s.io" "delete configmaps" "list nodes" "list namespaces" \
   "list customresourcedefinitions.apiextensions.k8s.io"; do
   # shellcheck disable=SC2086

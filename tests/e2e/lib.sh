@@ -73,6 +73,13 @@ nothing_held() { # kind/name: no finalizer, no Lease but the operator's own
   same "finalizers of $1" "$(scene get "$1" -o jsonpath='{.metadata.finalizers}')" ""
   same "Leases" "$(scene get leases -o name)" lease.coordination.k8s.io/pgrunbook
 }
+# An action whose object has gone is over once its Lease has: on it stands what must be put back.
+put_back() {
+  _scene_until 240 "everything is put back" only_the_operators_lease ||
+    fail "Leases: $(scene get leases -o json | jq -r '.items[] | .metadata.name + " " + (.metadata.annotations["pgrunbook.io/duty"] // "{}" | fromjson | .status.message // "")')"
+}
+no_jobs_of() { [ -z "$(jobs_of "$1")" ]; }
+only_the_operators_lease() { [ "$(scene get leases -o name)" = lease.coordination.k8s.io/pgrunbook ]; }
 volume() { # claim: its directory on this machine
   local pv
   pv=$(scene get pvc "$1" -o jsonpath='{.spec.volumeName}')

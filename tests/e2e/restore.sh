@@ -78,18 +78,19 @@ operator_killed_in_a_recovery() {
 }
 
 deleted_restore_is_put_back() {
-  local before served
+  local before served id
   before=$(ls "$(volume postgresql-standby)") served=$(rows postgresql-standby)
   user apply -f - <<<"$(restore_yaml deleted "" "$slow" 1)"
+  id=$(uid pgr/deleted)
   recovering pgr/deleted
   same "replicas of postgresql-standby meanwhile" "$(replicas postgresql-standby)" 0
-  user delete pgr deleted --wait=false
-  scene wait --for=delete pgr/deleted --timeout=180s || fail "the deleted restore stays: $(status_of pgr/deleted)"
+  user delete pgr deleted --timeout=20s || fail "the deleted restore stays: $(status_of pgr/deleted)"
+  put_back
   same "replicas of postgresql-standby" "$(replicas postgresql-standby)" 1
   _scene_rollout "$ns" postgresql-standby
   same "rows of the standby (count/hash)" "$(rows postgresql-standby)" "$served"
   same "directories of the standby's volume" "$(ls "$(volume postgresql-standby)")" "$before"
-  same "Leases" "$(scene get leases -o name)" lease.coordination.k8s.io/pgrunbook
+  _scene_until 60 "its Jobs go" no_jobs_of "$id"
   writes_on "after all that"
   acknowledged >"$work/acknowledged"
   all_there postgresql "$work/acknowledged"

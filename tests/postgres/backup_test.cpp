@@ -39,7 +39,7 @@ class Backup : public ::testing::Test {
   Backup() {
     test::become_postgres();
     directory_ = std::make_unique<test::TemporaryDirectory>();
-    ::setenv("PGRUNBOOK_PASSWORD", test::kRolePassword, 1);
+    test::set_secrets(path("secrets"), {{api::secrets::kRolePassword, test::kRolePassword}});
     report_ = std::make_unique<Report>(::open("/dev/null", O_WRONLY), path("termination"));
   }
   std::string path(const std::string& name) const { return directory_->path() + "/" + name; }
@@ -302,12 +302,12 @@ TEST_F(Backup, ExtraTablespacesAreRefused) {
 
 TEST_F(Backup, WrongServersAndPasswordsAreRefusedWithTheirReason) {
   Server& server = start_server();
-  ::setenv("PGRUNBOOK_PASSWORD", "wrong", 1);
+  test::set_secrets(path("secrets"), {{api::secrets::kRolePassword, "wrong"}});
   auto answer = run_backup(order(), *report_);
   ASSERT_FALSE(answer.has_value());
   EXPECT_EQ(answer.error().reason, "ConnectionRefusedByServer");
   EXPECT_THAT(answer.error().message, HasSubstr("password authentication failed for user \"pgrunbook\""));
-  ::setenv("PGRUNBOOK_PASSWORD", test::kRolePassword, 1);
+  test::set_secrets(path("secrets"), {{api::secrets::kRolePassword, test::kRolePassword}});
   server.stop();
   BackupLimits limits = short_limits();
   limits.connect = seconds(2);

@@ -36,9 +36,9 @@ class Scene : public ::testing::Test {
   Scene() {
     test::become_postgres();
     directory_ = std::make_unique<test::TemporaryDirectory>();
-    ::setenv("PGRUNBOOK_PASSWORD", test::kRolePassword, 1);
-    ::setenv("PGRUNBOOK_APP_USER", "app", 1);
-    ::setenv("PGRUNBOOK_APP_PASSWORD", kAppPassword, 1);
+    test::set_secrets(path("secrets"), {{api::secrets::kRolePassword, test::kRolePassword},
+                                        {api::secrets::kAppUser, "app"},
+                                        {api::secrets::kAppPassword, kAppPassword}});
     report_ = std::make_unique<Report>(::open("/dev/null", O_WRONLY | O_CLOEXEC), path("termination"));
     test::must(base::make_directories(standby_mount(), 0755));
   }

@@ -94,7 +94,7 @@ TEST_F(RecoverJob, AMismatchIsPutBackToTheByte) {
   EXPECT_FALSE(base::exists(path("shell-ran")));
   o.recover.queries = {{"DELETE FROM credit_trade RETURNING 1", "1"}};
   EXPECT_EQ(run(o).reason, "VerificationFailed");
-  ::setenv("PGRUNBOOK_APP_PASSWORD", "wrong", 1);
+  test::set_secrets(path("secrets"), {{api::secrets::kAppPassword, "wrong"}});
   EXPECT_EQ(run(o).reason, "ApplicationRoleRefused");
 }
 

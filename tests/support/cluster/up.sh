@@ -104,8 +104,24 @@ network() { # node
   done
 }
 
+# Who asked what with which verb, of every ServiceAccount but Kubernetes' own. No bodies: they hold Secrets.
+audit_policy() {
+  cat <<YAML
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+- {level: None, userGroups: ["system:serviceaccounts:kube-system"]}
+- {level: Metadata, userGroups: ["system:serviceaccounts"]}
+# Once these have gone a ServiceAccount that still works is refused.
+- {level: Metadata, verbs: [create, delete, deletecollection, patch], resources: [{group: rbac.authorization.k8s.io, resources: [roles, rolebindings]}]}
+- {level: None}
+YAML
+}
+
 control_plane() {
   local pki=$STATE/pki
+  audit_policy >"$STATE/audit-policy.yaml"
   start etcd "$BIN/etcd" --data-dir "$STATE/etcd" --unsafe-no-fsync --listen-peer-urls http://127.0.0.1:2380 \
     --listen-client-urls http://127.0.0.1:2379 --advertise-client-urls http://127.0.0.1:2379
   # InternalIP, or exec and logs would look up the node's name.
@@ -115,6 +131,7 @@ control_plane() {
     --kubelet-client-certificate="$pki/admin.crt" --kubelet-client-key="$pki/admin.key" --kubelet-preferred-address-types=InternalIP \
     --service-account-key-file="$pki/sa.pub" --service-account-signing-key-file="$pki/sa.key" \
     --service-account-issuer=https://kubernetes.default.svc --service-cluster-ip-range=10.96.0.0/16 \
+    --audit-policy-file="$STATE/audit-policy.yaml" --audit-log-path="$STATE/log/audit.log" --audit-log-maxsize=2000 \
     --authorization-mode=Node,RBAC --allow-privileged=true --enable-admission-plugins=NodeRestriction \
     ${APISERVER_FLAGS:-} ${PGRUNBOOK_APISERVER_FLAGS:-}
   try 60 kubectl get --raw /readyz

@@ -3,7 +3,9 @@
 
 #include <arpa/inet.h>
 #include <chrono>
+#include <cstdlib>
 #include <grp.h>
+#include <map>
 #include <netinet/in.h>
 #include <pwd.h>
 #include <stdexcept>
@@ -64,6 +66,13 @@ inline base::Finished must_run(const std::vector<std::string>& argv,
 }
 
 inline constexpr const char* kRolePassword = "secret of the role";
+
+// What a Job's volume of secrets holds.
+inline void set_secrets(const std::string& directory, const std::map<std::string, std::string>& files) {
+  must(base::make_directories(directory));
+  for (const auto& [name, content] : files) write_file(directory + "/" + name, content);
+  ::setenv("PGRUNBOOK_SECRETS", directory.c_str(), 1);
+}
 
 struct ServerOptions {
   int segment_mib = 16;

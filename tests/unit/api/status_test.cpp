@@ -119,5 +119,21 @@ TEST(Steps, SayTheirKind) {
           R"([{"name": "a", "kind": "Convergent", "text": "A"}, {"name": "b", "kind": "Irreversible", "text": "B"}])"));
 }
 
+TEST(Operation, KeepsFieldsThatAnotherVersionWrote) {
+  Json status = {{"phase", "Running"},
+                 {"operation", {{"format", 1}, {"step", "hold"}, {"turns", 3}, {"inputs", {{"a", 1}}}}}};
+  Json written = to_json(status_of({{"status", status}}));
+  EXPECT_EQ(written["operation"]["turns"], 3);
+  EXPECT_EQ(written["operation"]["step"], "hold");
+  EXPECT_FALSE(to_json(ActionStatus())["operation"].contains("turns"));
+}
+
+TEST(Operation, OfAFormatThatIsNoNumberIsNotOurs) {
+  ActionStatus s = status_of({{"status", {{"operation", {{"format", "two"}, {"step", 7}}}}}});
+  EXPECT_EQ(s.operation.format, 0);
+  EXPECT_EQ(to_json(s)["operation"]["format"], "two");
+  EXPECT_EQ(to_json(s)["operation"]["step"], 7);
+}
+
 }  // namespace
 }  // namespace pgrunbook::api

@@ -665,7 +665,10 @@ TEST(NewerOperation, IsLeftAlone) {
   for (int i = 0; i < 4; ++i) ASSERT_TRUE(s.once().has_value());
   Json status = s.status();
   status["operation"]["format"] = 2;
+  status["operation"]["turns"] = {{"left", 3}};         // a field of its own
+  status["operation"]["attempt"] = "first of several";  // one of ours, meaning something else
   s.api.merge(kube::kinds::kRestore, "before", {{"status", status}});
+  const base::Json theirs = s.status()["operation"];
   Strings acts = s.acts;
   s.script[1].looks = 0;
   s.cancel = true;
@@ -681,6 +684,7 @@ TEST(NewerOperation, IsLeftAlone) {
             "operator");
   EXPECT_EQ(s.acts, acts);
   EXPECT_EQ(base::number_at(s.status(), {"operation", "format"}), 2);
+  EXPECT_EQ(s.status()["operation"], theirs) << "not a word of what is not understood is dropped";
   EXPECT_EQ(s.text({"operation", "step"}), "stop");
 }
 
