@@ -18,6 +18,7 @@ using base::Result;
 [[nodiscard]] Result<Answer> run_plan(const Order& order, Report& report);
 [[nodiscard]] Result<Answer> run_backup(const Order& order, Report& report);
 [[nodiscard]] Result<Answer> run_recover(const Order& order, Report& report);
+[[nodiscard]] Result<Answer> run_salvage(const Order& order, Report& report);
 [[nodiscard]] Result<Answer> run_undo(const Order& order, Report& report);
 [[nodiscard]] Result<Answer> run_fence(const Order& order, Report& report);
 [[nodiscard]] Result<Answer> run_unfence(const Order& order, Report& report);

@@ -7,6 +7,7 @@
 
 #include "agent/agent.hpp"
 #include "agent/claim.hpp"
+#include "agent/salvage.hpp"
 #include "agent/server.hpp"
 #include "agent/wal_reader.hpp"
 #include "base/file.hpp"
@@ -25,6 +26,7 @@ Json to_json(const FenceRecord& r) {
           {"systemIdentifier", std::to_string(r.system_identifier)},
           {"timeline", r.timeline},
           {"checkpointLSN", r.checkpoint_lsn},
+          {"salvagedTo", r.salvaged_to},
           {"liveTimeline", r.live_timeline},
           {"atStake", r.at_stake}};
 }
@@ -36,9 +38,10 @@ base::Result<FenceRecord> fence_from_json(const Json& json) {
   r.system_identifier = std::strtoull(base::text_at(json, {"systemIdentifier"}).c_str(), nullptr, 10);
   r.timeline = static_cast<std::uint32_t>(base::number_at(json, {"timeline"}));
   r.checkpoint_lsn = base::text_at(json, {"checkpointLSN"});
+  r.salvaged_to = base::text_at(json, {"salvagedTo"});
   r.live_timeline = static_cast<std::uint32_t>(base::number_at(json, {"liveTimeline"}));
   r.at_stake = base::at(json, {"atStake"});
-  if (r.action_uid.empty() || r.checkpoint_lsn.empty()) {
+  if (r.action_uid.empty() || (r.checkpoint_lsn.empty() && r.salvaged_to.empty())) {
     return base::fail(base::ErrorCode::kCorrupt, "the fence record lacks fields",
                       "look at fence.json in .pgrunbook on the volume");
   }
@@ -57,6 +60,10 @@ bool still_fenced(const FenceRecord& record, const postgres::ControlData& contro
   return has_signal && stopped && control.checkpoint.text() == record.checkpoint_lsn &&
          control.timeline.number() == record.timeline &&
          control.system_identifier == record.system_identifier;
+}
+
+bool still_fenced(const FenceRecord& record, Lsn wal_end, bool has_signal) {
+  return has_signal && wal_end.text() == record.salvaged_to;
 }
 
 namespace {
@@ -149,6 +156,16 @@ Result<> mark(archive::Repository* repository, std::uint32_t live, std::uint32_t
 }
 
 Answer fenced(const api::MemberRef& m, const FenceRecord& record, const std::string& state) {
+  if (!record.salvaged_to.empty()) {
+    return succeeded("Fenced",
+                     fmt::format("{} is fenced: its WAL was salvaged to {} on timeline {} and nothing was "
+                                 "written since; no server takes writes there any more",
+                                 m.name, record.salvaged_to, record.timeline),
+                     {{"state", state},
+                      {"salvagedTo", record.salvaged_to},
+                      {"timeline", record.timeline},
+                      {"atStake", record.at_stake}});
+  }
   return succeeded(
       "Fenced",
       fmt::format("{} is fenced: stopped at {} on timeline {}, and read-only for whoever starts it", m.name,
@@ -185,16 +202,66 @@ Result<Answer> fence(const Order& order, const api::MemberRef& m, const postgres
   return fenced(m, record, control.state);
 }
 
+// A dead primary: nobody stopped it, and pg_control may be gone. What counts is that its WAL ends where it
+// was salvaged; then all it ever wrote is accounted for.
+Result<Answer> fence_dead(const Order& order, const api::MemberRef& m, Report& report) {
+  PGR_ASSIGN(auto repository, open_repository(order));
+  PGR_ASSIGN(SalvageRecord salvage, read_salvage(repository, order.fence.salvage));
+  if (salvage.writer != m.claim_uid) {
+    return base::fail(base::refused(
+        "SalvageOfAnother",
+        fmt::format("action {} salvaged another volume than that of {}", order.fence.salvage, m.name),
+        "plan the cutover again"));
+  }
+  std::string pg_wal = m.data_directory + "/pg_wal";
+  PGR_ASSIGN(UnarchivedWal wal, find_unarchived(repository, salvage.timeline, pg_wal));
+  if (wal.end != salvage.end) {
+    return base::fail(
+        base::refused("WrittenSince",
+                      fmt::format("{} was salvaged to {}, but its WAL ends at {}: it has run since", m.name,
+                                  salvage.end.text(), wal.end.text()),
+                      "restore with salvage: StoppedPrimary again, under another name"));
+  }
+  FenceRecord record;
+  if (auto there = read_fence(m.mount); there && there->action_uid == order.action.uid) record = *there;
+  bool finished = still_fenced(record, wal.end, base::exists(signal_path(m))) &&
+                  record.at_stake.is_object() && !record.at_stake.empty();
+  if (!finished) {
+    record.action_uid = order.action.uid;
+    record.data_directory = m.data_directory;
+    record.system_identifier = salvage.system_identifier;
+    record.timeline = salvage.timeline.number();
+    record.salvaged_to = wal.end.text();
+    record.live_timeline = static_cast<std::uint32_t>(order.fence.timeline);
+    PGR_TRY(base::replace_file(fence_path(m.mount), to_json(record).dump(2) + "\n"));
+    PGR_TRY(base::replace_file(signal_path(m), "", 0600));
+    report.note("fence", "standby.signal and the fence record are written");
+    PGR_ASSIGN(Lsn fork, Lsn::parse(order.fence.fork_lsn));
+    WalSource source(repository);
+    source.add(wal, pg_wal);
+    auto commits = commits_between(source, repository, salvage.timeline, fork, wal.end,
+                                   repository.record().major_version);
+    record.at_stake =
+        commits ? stake_json(commits->count, fork, wal.end) : Json{{"unknown", commits.error().message}};
+  }
+  PGR_TRY(mark(&repository, record.live_timeline, record.timeline));
+  if (!finished) PGR_TRY(base::replace_file(fence_path(m.mount), to_json(record).dump(2) + "\n"));
+  return fenced(m, record, "salvaged");
+}
+
 Result<Answer> fence_or_find(const Order& order, const api::MemberRef& m, Report& report) {
   auto there = read_fence(m.mount);
   if (there) {
-    PGR_ASSIGN(auto control, control_data_of(m.data_directory));
     bool same = there->action_uid == order.action.uid;
-    if (same && still_fenced(*there, control, base::exists(signal_path(m))) && there->at_stake.is_object() &&
-        !there->at_stake.empty()) {
+    // A dead one is looked at again below; its pg_control says nothing.
+    auto control = order.fence.salvage.empty() ? control_data_of(m.data_directory)
+                                               : Result<postgres::ControlData>(postgres::ControlData{});
+    if (!control) return base::fail(control.error());
+    if (same && order.fence.salvage.empty() && still_fenced(*there, *control, base::exists(signal_path(m))) &&
+        there->at_stake.is_object() && !there->at_stake.empty()) {
       PGR_ASSIGN(auto repository, open_repository(order));
       PGR_TRY(mark(&repository, there->live_timeline, there->timeline));
-      return fenced(m, *there, control.state);
+      return fenced(m, *there, control->state);
     }
     if (!same && base::exists(signal_path(m))) {
       return base::fail(
@@ -204,6 +271,12 @@ Result<Answer> fence_or_find(const Order& order, const api::MemberRef& m, Report
     }
   } else if (there.error().code != base::ErrorCode::kNotFound) {
     return base::fail(there.error());
+  }
+  if (!order.fence.salvage.empty()) {
+    PGR_ASSIGN(VolumeClaim claim, VolumeClaim::acquire(order, m.mount));
+    auto answer = fence_dead(order, m, report);
+    PGR_TRY(claim.release());
+    return answer;
   }
   PGR_ASSIGN(auto control, wait_for_stop(order, m, report));
   PGR_ASSIGN(VolumeClaim claim, VolumeClaim::acquire(order, m.mount));

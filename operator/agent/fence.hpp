@@ -16,7 +16,8 @@ struct FenceRecord {
   std::string data_directory;
   std::uint64_t system_identifier = 0;
   std::uint32_t timeline = 0;       // the one that is left
-  std::string checkpoint_lsn;       // of the clean stop
+  std::string checkpoint_lsn;       // of the clean stop; empty = there was none
+  std::string salvaged_to;          // of a dead primary: where its WAL ended; empty = it was stopped cleanly
   std::uint32_t live_timeline = 0;  // the candidate's
   base::Json at_stake = base::Json::object();
 };
@@ -30,5 +31,7 @@ struct FenceRecord {
 // "in archive recovery" or "shut down in recovery" with the same checkpoint and timeline.
 [[nodiscard]] bool still_fenced(const FenceRecord& record, const postgres::ControlData& control,
                                 bool has_signal);
+// The same after a salvage, where pg_control may be destroyed: nothing was written to its WAL since.
+[[nodiscard]] bool still_fenced(const FenceRecord& record, postgres::Lsn wal_end, bool has_signal);
 
 }  // namespace pgrunbook::agent

@@ -20,10 +20,10 @@ struct Entry {
 };
 
 constexpr Entry kJobs[] = {
-    {api::jobs::kSetup, run_setup},   {api::jobs::kProof, run_proof},     {api::jobs::kPlan, run_plan},
-    {api::jobs::kBackup, run_backup}, {api::jobs::kRecover, run_recover}, {api::jobs::kUndo, run_undo},
-    {api::jobs::kFence, run_fence},   {api::jobs::kUnfence, run_unfence}, {api::jobs::kRecord, run_record},
-    {api::jobs::kLeave, run_leave},
+    {api::jobs::kSetup, run_setup},     {api::jobs::kProof, run_proof},     {api::jobs::kPlan, run_plan},
+    {api::jobs::kBackup, run_backup},   {api::jobs::kRecover, run_recover}, {api::jobs::kUndo, run_undo},
+    {api::jobs::kFence, run_fence},     {api::jobs::kUnfence, run_unfence}, {api::jobs::kRecord, run_record},
+    {api::jobs::kSalvage, run_salvage}, {api::jobs::kLeave, run_leave},
 };
 
 std::string environment(const char* name) {

@@ -76,9 +76,10 @@ std::string archive_command_text(const std::string& agent, const std::string& re
                      command_word(agent), command_word(repository), command_word(writer));
 }
 
-std::string restore_command_text(const std::string& agent, const std::string& repository) {
-  return fmt::format("exec {} restore-wal --repository {} \"%f\" \"%p\"", command_word(agent),
-                     command_word(repository));
+std::string restore_command_text(const std::string& agent, const std::string& repository,
+                                 const std::string& salvage) {
+  return fmt::format("exec {} restore-wal --repository {}{} \"%f\" \"%p\"", command_word(agent),
+                     command_word(repository), salvage.empty() ? "" : " --salvage " + command_word(salvage));
 }
 
 bool is_our_archive_command(const std::string& command) {

@@ -27,8 +27,10 @@ struct Installed {
 // doubled.
 [[nodiscard]] std::string archive_command_text(const std::string& agent, const std::string& repository,
                                                const std::string& writer);
-// restore_command for a server inside a Job.
-[[nodiscard]] std::string restore_command_text(const std::string& agent, const std::string& repository);
+// restore_command for a server inside a Job. salvage: uid of the action whose last segment counts as well;
+// empty = none.
+[[nodiscard]] std::string restore_command_text(const std::string& agent, const std::string& repository,
+                                               const std::string& salvage = {});
 // Whether an archive_command is one of ours, of any version.
 [[nodiscard]] bool is_our_archive_command(const std::string& command);
 // The agent's own executable: order.agent_path, else /proc/self/exe resolved.

@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "agent/agent.hpp"
+#include "agent/salvage.hpp"
 #include "agent/wal_reader.hpp"
 
 namespace pgrunbook::agent {
@@ -144,15 +145,15 @@ Result<> wait_for_segments(const archive::Repository& repository, const api::Pla
 }
 
 // Commits of one timeline behind `from` in the archive, up to where its WAL is contiguous.
-struct Commits {
+struct ArchivedCommits {
   std::int64_t count = 0;
   Lsn to;
   std::optional<base::SystemTime> first, last;
 };
 
-Result<Commits> commits_behind(const archive::Repository& repository, TimelineId timeline, Lsn from,
-                               int major) {
-  Commits out;
+Result<ArchivedCommits> commits_behind(const archive::Repository& repository, TimelineId timeline, Lsn from,
+                                       int major) {
+  ArchivedCommits out;
   out.to = from;
   auto history = repository.history(timeline);
   if (!history) return base::fail(history.error());
@@ -194,13 +195,13 @@ struct Resolved {
   std::string unreadable;
 };
 
-Result<Resolved> resolve(const archive::Repository& repository, const TimelineHistory& history,
-                         const BackupRecord& backup, const std::optional<base::SystemTime>& time, bool proven,
-                         Report& report) {
-  PGR_ASSIGN(auto walk, repository.walk(history, backup.begin_lsn));
+Result<Resolved> resolve(const archive::Repository& repository, const WalSource& source,
+                         const TimelineHistory& history, const BackupRecord& backup,
+                         const std::optional<base::SystemTime>& time, bool proven, Report& report) {
+  PGR_ASSIGN(auto walk, source.walk(history, backup.begin_lsn));
   TargetResolver resolver({time, backup.id, backup.begin_lsn, backup.end_lsn, backup.stop_time});
-  WalRange range{backup.major_version, repository.segment_size(), walk.segments, backup.begin_lsn};
-  PGR_ASSIGN(auto reading, read_wal(range, scratch_path("plan"), from_repository(repository),
+  WalRange range{backup.major_version, repository.segment_size(), walk.segments, backup.begin_lsn, walk.end};
+  PGR_ASSIGN(auto reading, read_wal(range, scratch_path("plan"), source.place(),
                                     [&](const postgres::WalRecord& r) -> Result<bool> {
                                       report.progress(
                                           "read",
@@ -226,6 +227,28 @@ Result<Resolved> resolve(const archive::Repository& repository, const TimelineHi
   return out;
 }
 
+// With what lies, or lay, on a stopped primary's volume. Of the live timeline, whichever is restored.
+Result<WalSource> source_of(const Order& order, const archive::Repository& repository, Json* found) {
+  WalSource source(repository);
+  if (!order.plan.salvage.empty()) {
+    PGR_ASSIGN(SalvageRecord record, read_salvage(repository, order.plan.salvage));
+    source.add(record);
+  }
+  if (!order.plan.read_volume) return source;
+  PGR_ASSIGN(TimelineId timeline, choose_timeline(repository.record(), 0));
+  std::string pg_wal = order.member->data_directory + "/pg_wal";
+  PGR_ASSIGN(UnarchivedWal wal, find_unarchived(repository, timeline, pg_wal));
+  source.add(wal, pg_wal);
+  *found = {{"endLSN", wal.end.text()}, {"segments", wal.complete.size()}, {"words", wal.words}};
+  if (wal.last) (*found)["last"] = wal.last->name;
+  PGR_ASSIGN(Commits commits, commits_between(source, repository, timeline,
+                                              wal.begin(repository.segment_size()).value_or(wal.end), wal.end,
+                                              repository.record().major_version));
+  (*found)["transactions"] = commits.count;
+  (*found)["lastCommit"] = commit_json(commits.last);
+  return source;
+}
+
 Result<Json> plan_restore(const Order& order, const archive::Repository& repository, Report& report) {
   const api::PlanOrder& plan = order.plan;
   std::optional<base::SystemTime> time;
@@ -249,10 +272,14 @@ Result<Json> plan_restore(const Order& order, const archive::Repository& reposit
   }
   PGR_ASSIGN(auto backups, repository.backups());
   PGR_ASSIGN(BackupChoice choice, choose_backups(backups, *history, plan.backup_id, time));
+  Json salvage;
+  PGR_ASSIGN(WalSource source, source_of(order, repository, &salvage));
+  // A stopped primary's WAL to its very end: silence behind it means that nothing happened.
+  bool proven = !plan.wait_for.empty() || source.end().has_value();
   std::optional<Resolved> found;
   std::optional<base::Error> refusal;
   for (const BackupRecord& backup : choice.candidates) {
-    auto resolved = resolve(repository, *history, backup, time, !plan.wait_for.empty(), report);
+    auto resolved = resolve(repository, source, *history, backup, time, proven, report);
     if (resolved) {
       found = *resolved;
       break;
@@ -297,9 +324,49 @@ Result<Json> plan_restore(const Order& order, const archive::Repository& reposit
               {"majorVersion", found->backup.major_version},
               {"archivedUntil", until}};
   if (a.excluded) out["excluded"] = excluded;
+  if (!salvage.is_null()) out["salvage"] = salvage;
   if (found->walk.gap && found->walk.missing) out["gap"] = found->walk.missing->name;
   if (!found->unreadable.empty()) out["unreadable"] = found->unreadable;
   return out;
+}
+
+// A cutover away from a primary that is dead: what it wrote last is known only from its volume. It must have
+// been salvaged, and nothing may have been written since.
+Result<Json> plan_cutover_from_dead(const Order& order, const archive::Repository& repository,
+                                    const TimelineHistory& candidate) {
+  const api::MemberRef& m = *order.member;
+  PGR_ASSIGN(auto salvages, salvages_of(repository, candidate.parent(), m.claim_uid));
+  if (salvages.empty()) {
+    return base::fail(base::refused(
+        "NotSalvaged",
+        fmt::format("{} is not running and its WAL was not salvaged: what a cutover would lose is unknown",
+                    m.name),
+        "restore with salvage: StoppedPrimary to the candidate first; or start the primary again"));
+  }
+  std::string pg_wal = m.data_directory + "/pg_wal";
+  PGR_ASSIGN(UnarchivedWal wal, find_unarchived(repository, candidate.parent(), pg_wal));
+  auto same = std::find_if(salvages.begin(), salvages.end(),
+                           [&](const SalvageRecord& r) { return r.end == wal.end; });
+  if (same == salvages.end()) {
+    return base::fail(
+        base::refused("WrittenSince",
+                      fmt::format("{} was salvaged to {}, but its WAL ends at {}: it has run since", m.name,
+                                  salvages.back().end.text(), wal.end.text()),
+                      "restore with salvage: StoppedPrimary again, under another name"));
+  }
+  WalSource source(repository);
+  source.add(wal, pg_wal);
+  PGR_ASSIGN(Commits commits, commits_between(source, repository, candidate.parent(), candidate.fork(),
+                                              wal.end, repository.record().major_version));
+  Json stake = {
+      {"transactions", commits.count}, {"fromLSN", candidate.fork().text()}, {"toLSN", wal.end.text()}};
+  if (commits.first_time) stake["since"] = base::format_time_micro(*commits.first_time);
+  if (commits.last_time) stake["until"] = base::format_time_micro(*commits.last_time);
+  return Json{{"forkLSN", candidate.fork().text()},
+              {"parentTimeline", candidate.parent().number()},
+              {"salvage", same->action_uid},
+              {"salvagedTo", wal.end.text()},
+              {"atStake", stake}};
 }
 
 Result<Json> plan_cutover(const Order& order, const archive::Repository& repository, Report& report) {
@@ -314,6 +381,7 @@ Result<Json> plan_cutover(const Order& order, const archive::Repository& reposit
   }
   report.note("read", fmt::format("counting transactions on timeline {} after {}", history.parent().number(),
                                   history.fork().text()));
+  if (order.plan.read_volume) return plan_cutover_from_dead(order, repository, history);
   PGR_ASSIGN(auto commits,
              commits_behind(repository, history.parent(), history.fork(), repository.record().major_version));
   Json stake = {

@@ -171,7 +171,8 @@ Result<Promoted> run_server(Work* w) {
   order.settings.major = w->backup.major_version;
   order.settings.carried = control.settings;
   order.settings.shared_buffers_mib = shared_buffers_for(w->order.recover.memory_mib);
-  order.settings.restore_command = restore_command_text(w->agent, w->order.repository.path);
+  order.settings.restore_command =
+      restore_command_text(w->agent, w->order.repository.path, w->order.recover.salvage);
   order.settings.timeline = w->order.recover.timeline;
   PGR_ASSIGN(order.settings.target, Lsn::parse(w->order.recover.target_lsn));
   if (!w->order.recover.reached_lsn.empty()) {

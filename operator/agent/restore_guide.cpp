@@ -48,6 +48,9 @@ zstd -dqc "$BACKUP/base.tar.zst" | tar -x -C "$DATA"
 [[verify]]
 ## 3. Settings for the recovery
 
+WAL that was salvaged from a dead primary: its last, incomplete segment is in `$REPOSITORY/salvage/<uid>`, described by
+`salvage.json`; set `SALVAGE=<uid>` to use it. Never copy it into `walbackup/`.
+
 What the old server kept for itself is put aside: its `postgresql.auto.conf` would outrank the settings below.
 
 ```sh
@@ -63,6 +66,7 @@ case "\$1" in
   *) f="$REPOSITORY/walbackup/\$(echo "\$1" | cut -c1-8)/\$1.zst" ;;
 esac
 [ -f "$REPOSITORY/repository.json" ] || exit 200
+[ -f "\$f" ] || f="$REPOSITORY/salvage/${SALVAGE:-none}/\$1.zst"
 [ -f "\$f" ] || exit 1
 zstd -dqf "\$f" -o "\$2.part" && mv "\$2.part" "\$2" || exit 200
 END

@@ -72,7 +72,9 @@ Json to_json(const Order& o) {
                  {"candidateTimeline", o.plan.candidate_timeline},
                  {"waitFor", strings(o.plan.wait_for)},
                  {"waitSeconds", o.plan.wait_seconds},
-                 {"counts", strings(o.plan.counts)}};
+                 {"counts", strings(o.plan.counts)},
+                 {"readVolume", o.plan.read_volume},
+                 {"salvage", o.plan.salvage}};
   }
   if (o.job == jobs::kRecover) {
     j["recover"] = {{"backupID", o.recover.backup_id},
@@ -82,11 +84,14 @@ Json to_json(const Order& o) {
                     {"queries", queries_json(o.recover.queries)},
                     {"counts", strings(o.recover.counts)},
                     {"database", o.recover.database},
-                    {"memoryMiB", o.recover.memory_mib}};
+                    {"memoryMiB", o.recover.memory_mib},
+                    {"salvage", o.recover.salvage}};
   }
   if (o.job == jobs::kFence) {
-    j["fence"] = {
-        {"waitSeconds", o.fence.wait_seconds}, {"timeline", o.fence.timeline}, {"forkLSN", o.fence.fork_lsn}};
+    j["fence"] = {{"waitSeconds", o.fence.wait_seconds},
+                  {"timeline", o.fence.timeline},
+                  {"forkLSN", o.fence.fork_lsn},
+                  {"salvage", o.fence.salvage}};
   }
   if (o.job == jobs::kRecord) {
     j["record"] = {{"outcome", o.record.outcome},
@@ -164,6 +169,8 @@ Result<Order> order_from_json(const Json& json) {
     a.maybe("waitFor", &o.plan.wait_for);
     PGR_TRY(read_int(&a, "waitSeconds", &o.plan.wait_seconds));
     a.maybe("counts", &o.plan.counts);
+    a.maybe("readVolume", &o.plan.read_volume);
+    a.maybe("salvage", &o.plan.salvage);
     PGR_TRY(a.done());
   }
   if (const Json* part = r.child("recover")) {
@@ -175,6 +182,7 @@ Result<Order> order_from_json(const Json& json) {
     a.maybe("counts", &o.recover.counts);
     a.maybe("database", &o.recover.database);
     PGR_TRY(read_int(&a, "memoryMiB", &o.recover.memory_mib));
+    a.maybe("salvage", &o.recover.salvage);
     if (const Json* list = a.child("queries"); list != nullptr && list->is_array()) {
       for (const Json& item : *list) {
         Query q;
@@ -192,6 +200,7 @@ Result<Order> order_from_json(const Json& json) {
     PGR_TRY(read_int(&a, "waitSeconds", &o.fence.wait_seconds));
     PGR_TRY(read_int(&a, "timeline", &o.fence.timeline));
     a.maybe("forkLSN", &o.fence.fork_lsn);
+    a.maybe("salvage", &o.fence.salvage);
     PGR_TRY(a.done());
   }
   if (const Json* part = r.child("record")) {

@@ -31,6 +31,8 @@ inline constexpr const char* kProof = "Proof";  // waits until the named segment
 inline constexpr const char* kPlan = "Plan";    // catalogue, ledger, target -> LSN, data at stake
 inline constexpr const char* kBackup =
     "Backup";  // base backup of a running server over the replication protocol
+// Reads a stopped primary's WAL from its volume, mounted read-only: what the archive lacks goes there.
+inline constexpr const char* kSalvage = "Salvage";
 inline constexpr const char* kRecover =
     "Recover";  // restore beside, recover, verify, promote, archive, exchange
 inline constexpr const char* kUndo =
@@ -107,6 +109,9 @@ struct PlanOrder {
   std::vector<std::string> wait_for;  // segments that must have arrived first (marker, switch, wait)
   int wait_seconds = 60;
   std::vector<std::string> counts;  // tables to count before and after, as information
+  // The member's volume is mounted read-only: its WAL counts as well. For a cutover: from a stopped primary.
+  bool read_volume = false;
+  std::string salvage;  // uid of the action whose salvaged WAL counts as well
 };
 
 struct RecoverOrder {
@@ -118,12 +123,16 @@ struct RecoverOrder {
   std::vector<std::string> counts;
   std::string database;  // where queries run
   int memory_mib = 0;    // of the Job's limit; 0 = unknown
+  std::string salvage;   // uid of the action whose salvaged last segment may be replayed
 };
 
 struct FenceOrder {
   int wait_seconds = 600;  // for "shut down" in pg_control
   int timeline = 0;        // the candidate's, which becomes live; the old one becomes abandoned
   std::string fork_lsn;    // where the candidate's timeline left the old one: for the data at stake
+  // Of a dead primary, instead of the clean stop: the action that salvaged it. Its WAL must still end where
+  // that action found its end.
+  std::string salvage;
 };
 
 struct RecordOrder {
@@ -191,14 +200,18 @@ struct Progress {
 //            {xid, time, lsn},
 //                      excluded {xid, time, lsn}?, walBegin, walEnd, segments, databaseBytes, archivedUntil
 //                      {lsn, time}}
+//                      with readVolume: salvage {endLSN, segments, last, transactions, lastCommit, words}
 //            cutover: {forkLSN, parentTimeline, atStake {transactions, fromLSN, toLSN, since, until}}
+//                      with readVolume: salvage, salvagedTo
+//   Salvage  {salvage, endLSN, timeline, systemIdentifier, segments, last, transactions, lastCommit {xid,
+//            time, lsn}?}
 //   Backup   {backupID, beginLSN, endLSN, beginWAL, endWAL, timeline, systemIdentifier, majorVersion,
 //   databaseBytes,
 //             storedBytes, location, verified, configurationFiles: [..], startTime, stopTime}
 //   Recover  {newTimeline, forkLSN, systemIdentifier, replayedLSN, undoDirectory, undoBytes, databaseBytes,
 //             queries: [{sql, expect, got}], counts: {table: n}, pushed: [..], databases: [..]}
 //   Undo     {exchanged: bool}
-//   Fence    {state, checkpointLSN, timeline, atStake {transactions, fromLSN, toLSN}}
+//   Fence    {state, checkpointLSN or salvagedTo, timeline, atStake {transactions, fromLSN, toLSN}}
 //   Unfence  {}
 //   Leave    {role: Dropped|NotThere|LeftBehindTheFence, settings, pgHba: PutBack|Unchanged}
 //   Record   {path}

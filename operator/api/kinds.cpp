@@ -192,6 +192,7 @@ Result<RestoreSpec> restore_spec(const Json& spec) {
     PGR_TRY(m.done());
     PGR_TRY(to.done());
   }
+  r.word("salvage", {"None", "StoppedPrimary"}, &s.salvage);
   if (const Json* verification = r.child("verification")) {
     Reader v(*verification, "spec.verification");
     v.maybe("counts", &s.counts);

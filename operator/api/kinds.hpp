@@ -106,6 +106,7 @@ struct RestoreSpec {
   std::string backup_name;        // of a PostgresBackup
   std::string target_time;        // RFC 3339 with zone; empty = latest
   std::string to_member;
+  std::string salvage = "None";  // None | StoppedPrimary
   std::vector<Query> queries;
   std::vector<std::string> counts;
   std::string cutover = "None";         // None | Manual

@@ -66,13 +66,33 @@ StepResult plan_cutover(Action& a, const api::FailoverSpec& spec) {
   if (!there) return StepResult::of(there.error().in("connect to the candidate"));
   auto who_to = identify(*there);
   if (!who_to) return StepResult::of(who_to.error());
-  auto here = connect_role(a, *scene, *from);
-  if (!here) return StepResult::of(here.error().in("connect to the primary"));
-  auto who_from = identify(*here);
-  if (!who_from) return StepResult::of(who_from.error());
-  if (at(*who_to, {"inRecovery"}) != Json(false) ||
-      text_at(*who_to, {"systemIdentifier"}) != text_at(*who_from, {"systemIdentifier"}) ||
-      number_at(*who_to, {"timeline"}) <= number_at(*who_from, {"timeline"})) {
+  // A primary that is down cannot be asked: its volume is read instead, and must end where it was salvaged.
+  bool dead = from->pods.empty() || !plan::pod_ready(from->pods.front());
+  if (dead) {
+    StepResult down = is_down(a, *scene, *from);
+    dead = down.kind == StepResult::Kind::kDone;
+    if (down.kind == StepResult::Kind::kBlocked) return down;
+  }
+  std::optional<sql::Connection> here;
+  Result<Json> who_from = Json::object();
+  if (!dead) {
+    auto connected = connect_role(a, *scene, *from);
+    if (!connected) return StepResult::of(connected.error().in("connect to the primary"));
+    here.emplace(std::move(*connected));
+    who_from = identify(*here);
+    if (!who_from) return StepResult::of(who_from.error());
+  }
+  auto not_restored = [&] {
+    return StepResult::failed(base::refused(
+        "CandidateNotRestored",
+        fmt::format("candidate {} (system {}, timeline {}) was not recovered from the primary's archive",
+                    to->name, text_at(*who_to, {"systemIdentifier"}), number_at(*who_to, {"timeline"})),
+        "restore to it first with a PostgresRestore"));
+  };
+  if (dead && at(*who_to, {"inRecovery"}) != Json(false)) return not_restored();
+  if (!dead && (at(*who_to, {"inRecovery"}) != Json(false) ||
+                text_at(*who_to, {"systemIdentifier"}) != text_at(*who_from, {"systemIdentifier"}) ||
+                number_at(*who_to, {"timeline"}) <= number_at(*who_from, {"timeline"}))) {
     return StepResult::failed(base::refused(
         "CandidateNotRestored",
         fmt::format("candidate {} (system {}, timeline {}) was not recovered from the primary's archive "
@@ -81,7 +101,7 @@ StepResult plan_cutover(Action& a, const api::FailoverSpec& spec) {
                     text_at(*who_from, {"systemIdentifier"}), number_at(*who_from, {"timeline"})),
         "restore to it first with a PostgresRestore"));
   }
-  if (a.result("marker").is_null()) {
+  if (!dead && a.result("marker").is_null()) {
     auto marked = mark_and_switch(*here, "pgrunbook " + a.meta.name);
     if (!marked) return StepResult::of(marked.error());
     a.status.operation.results["marker"] = *marked;
@@ -91,20 +111,26 @@ StepResult plan_cutover(Action& a, const api::FailoverSpec& spec) {
   call.step = "plan";
   call.job = api::jobs::kPlan;
   call.member = from;
+  if (dead) call.data = specs::Mount::kReadOnly;
   call.attempt = a.status.operation.attempt;
   call.fill = [&](api::Order& o) {
     o.plan.candidate = to->name;
     o.plan.candidate_timeline = static_cast<int>(number_at(*who_to, {"timeline"}));
     o.plan.timeline = static_cast<int>(number_at(*who_from, {"timeline"}));
-    o.plan.wait_for = {text_at(a.result("marker"), {"segment"})};
+    o.plan.read_volume = dead;
+    if (!dead) o.plan.wait_for = {text_at(a.result("marker"), {"segment"})};
   };
   StepResult r = run_job(a, *scene, call);
   if (r.kind != StepResult::Kind::kDone) return r;
   if (auto before = already(a, r.result)) return *before;
+  // Another cluster's timelines may have the same numbers.
+  if (dead && text_at(*who_to, {"systemIdentifier"}) != text_at(r.result, {"systemIdentifier"}))
+    return not_restored();
   a.status.operation.results["plan"] = r.result;
   in["from"] = from->name;
   in["to"] = to->name;
-  in["fromReplicas"] = std::max(1, from->replicas);
+  in["fromReplicas"] = dead ? from->replicas : std::max(1, from->replicas);
+  in["salvage"] = text_at(r.result, {"salvage"});  // empty: the primary runs, and is stopped cleanly
   in["claims"] = Json::array({from->data_claim_uid, to->data_claim_uid});
   in["candidateTimeline"] = at(*who_to, {"timeline"});
   in["systemIdentifier"] = at(*who_to, {"systemIdentifier"});
@@ -115,6 +141,7 @@ StepResult plan_cutover(Action& a, const api::FailoverSpec& spec) {
   }
   in["world"] = world_covered(*scene);
   Json at_stake = at(r.result, {"atStake"});
+  if (dead) at_stake["exact"] = true;
   Json facts = {
       {"from", from->name},
       {"to", to->name},
@@ -125,6 +152,7 @@ StepResult plan_cutover(Action& a, const api::FailoverSpec& spec) {
       {"oldPrimary",
        fmt::format("{} stays at 0 with its data untouched and fenced by standby.signal: they are the undo",
                    from->name)}};
+  if (dead) facts["salvagedTo"] = at(r.result, {"salvagedTo"});
   a.status.plan = {{"digest", plan_digest(a.meta.uid, {{"from", from->name},
                                                        {"to", to->name},
                                                        {"timeline", in["candidateTimeline"]},
@@ -158,6 +186,7 @@ JobCall fence_call(Action& a, const plan::MemberView* from) {
   call.fill = [&a](api::Order& o) {
     o.fence.timeline = static_cast<int>(number_at(a.status.operation.inputs, {"candidateTimeline"}));
     o.fence.fork_lsn = text_at(a.status.operation.inputs, {"forkLSN"});
+    o.fence.salvage = text_at(a.status.operation.inputs, {"salvage"});
   };
   return call;
 }
@@ -190,6 +219,13 @@ StepResult fence(Action& a) {
                              {"state", at(r.result, {"state"})},
                              {"checkpointLSN", at(r.result, {"checkpointLSN"})},
                              {"timeline", at(r.result, {"timeline"})}};
+  if (!text_at(a.status.operation.inputs, {"salvage"}).empty()) {
+    a.status.extra["fence"] = {{"proof", fmt::format("Salvaged to {}, {}", text_at(r.result, {"salvagedTo"}),
+                                                     proof == "Terminated" ? "Terminated" : "NoPod")},
+                               {"state", at(r.result, {"state"})},
+                               {"salvagedTo", at(r.result, {"salvagedTo"})},
+                               {"timeline", at(r.result, {"timeline"})}};
+  }
   Json loss = at(r.result, {"atStake"}).is_object() ? at(r.result, {"atStake"}) : Json::object();
   // Never a number that was not counted.
   loss["exact"] = at(loss, {"transactions"}).is_number_integer();
@@ -394,13 +430,14 @@ Flow cutover_flow(Action& action, const api::FailoverSpec& spec) {
     std::string services = fmt::format("{}", fmt::join(names, ", "));
     std::vector<Step> steps;
     steps.push_back(hold_step(fmt::format("the volumes of {} and {}", from, to)));
+    const bool dead = !text_at(in, {"salvage"}).empty();
     Step prepare;
     prepare.planned = {
         "fence-ready", api::StepKind::kConvergent,
         fmt::format("start the fence Job on the volume of {}; it waits for the clean stop", from)};
     prepare.run = fence_waits;
     prepare.revert = unfence;
-    steps.push_back(prepare);
+    if (!dead) steps.push_back(prepare);  // it waits for a clean stop, which will not come
     Step apps;
     apps.planned = {"stop-applications", api::StepKind::kConvergent,
                     "scale the applications to 0 and wait until their pods are gone"};
@@ -422,12 +459,24 @@ Flow cutover_flow(Action& action, const api::FailoverSpec& spec) {
       StepResult lifted = unfence(x);
       return lifted.kind == StepResult::Kind::kDone ? start_member(x, from, replicas) : lifted;
     };
+    if (dead) {
+      stop.planned.text =
+          fmt::format("see that {}, which is down, is at 0 and that no pod uses its volume", from);
+      stop.run = [from](Action& x) { return stop_dead_member(x, "stop-primary", from); };
+      stop.revert = [from, replicas](Action& x) { return restore_count(x, from, replicas); };
+    }
     steps.push_back(stop);
     Step fenced;
     fenced.planned = {"fence", api::StepKind::kIrreversible,
                       fmt::format("prove by pg_control that {} is shut down, and make its volume read-only "
                                   "for whoever starts it (standby.signal)",
                                   from)};
+    if (dead) {
+      fenced.planned.text = fmt::format(
+          "prove on the volume of {} that nothing was written since it was salvaged, and make it "
+          "read-only for whoever starts it (standby.signal)",
+          from);
+    }
     fenced.run = fence;
     fenced.revert = unfence;
     steps.push_back(fenced);

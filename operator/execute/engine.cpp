@@ -136,7 +136,7 @@ bool unapproved(const Action& a, const Flow& flow) {
   const api::Operation& op = a.status.operation;
   if (!op.step.empty() || op.state == kApproved) return false;
   return a.status.phase == Phase::kAwaitingApproval || flow.approval_required ||
-         plan::managed(base::at(a.status.plan, {"gitChanges"}));
+         a.input("approvalRequired") == Json(true) || plan::managed(base::at(a.status.plan, {"gitChanges"}));
 }
 
 Result<Again> plan(Action& a, const Flow& flow, const Json& before) {

@@ -6,6 +6,8 @@
 
 #include <fmt/format.h>
 
+#include "execute/gate.hpp"
+
 namespace pgrunbook::execute {
 
 using base::at;
@@ -219,6 +221,99 @@ StepResult scale_down(Action& a, const std::string& name) {
   if (!m->pods.empty())
     return StepResult::waiting(fmt::format("waiting for the pod of {} to end", name), milliseconds(300));
   return StepResult::done();
+}
+
+StepResult is_down(Action& a, const plan::SceneView& scene, const plan::MemberView& m) {
+  auto runs = [&](const std::string& how) {
+    return StepResult::failed(base::refused(
+        "PrimaryRuns", fmt::format("salvage is for a primary that is down, but {} {}", m.name, how),
+        "a running primary needs no salvage, its WAL is switched and archived first: leave salvage out"));
+  };
+  if (m.pods.empty()) return StepResult::done({{"words", "it has no pod"}});
+  bool asked = false;
+  for (const Json& pod : m.pods) {
+    if (plan::pod_ready(pod)) return runs("has a ready pod");
+    std::string address = text_at(pod, {"status", "podIP"});
+    if (address.empty()) continue;
+    if (!asked) {  // else silence would only be the network's
+      if (auto gate = network_gate(a.world, "the operator", "pgrunbook-operator", a.world.own_labels, m))
+        return *gate;
+      asked = true;
+    }
+    // Who asks does not matter: a refused password is an answer too.
+    sql::Target target;
+    target.host = address;
+    target.port = m.port;
+    target.user = "pgrunbook";
+    target.ssl_mode = scene.spec.connection.ssl_mode;
+    auto session = a.world.connect(target, quick());
+    if (session || session.error().code == ErrorCode::kUnauthorized ||
+        session.error().code == ErrorCode::kForbidden)
+      return runs("answers, though its pod is not ready");
+    if (session.error().reason == "StartingUp" || session.error().reason == "ShuttingDown") {
+      return StepResult::blocked(base::refused(
+          "PrimaryNotDown", fmt::format("{} is neither up nor down: {}", m.name, session.error().message),
+          "wait until it serves or ends, or scale its workload to 0; it goes on by itself"));
+    }
+  }
+  return StepResult::done({{"words", "its pod is not ready and nothing answers"}});
+}
+
+StepResult stop_dead_member(Action& a, const std::string& step, const std::string& name) {
+  auto scene = observe_scene(a.world, text_at(a.status.operation.inputs, {"topology"}));
+  if (!scene) return StepResult::of(scene.error());
+  const plan::MemberView* m = scene->member(name);
+  if (m == nullptr)
+    return StepResult::failed(base::refused("NoMember", "member " + name + " is no longer in the topology"));
+  const std::string pods_key = step + "-pods";
+  if (m->replicas != 0) {
+    StepResult down = is_down(a, *scene, *m);
+    if (down.kind != StepResult::Kind::kDone) return down;
+    Json uids = Json::array();
+    for (const Json& p : m->pods) uids.push_back(text_at(p, {"metadata", "uid"}));
+    a.status.operation.results[pods_key] = uids;
+    if (auto saved = a.save(a); !saved) return StepResult::of(saved.error());
+    if (auto r = scale(a.world, m->workload, 0, std::to_string(m->replicas)); !r)
+      return StepResult::of(r.error());
+    return StepResult::waiting("scaled to 0", milliseconds(200));
+  }
+  if (!m->pods.empty())
+    return StepResult::waiting(fmt::format("waiting for the pod of {} to end", name), milliseconds(300));
+  // Whoever else has mounted it, by whatever labels: postmaster.pid tells nothing across pods.
+  auto pods = a.world.api.list(kube::kinds::kPod, a.world.ns, {}, World::soon());
+  if (!pods) return StepResult::of(pods.error());
+  for (const Json& pod : at(*pods, {"items"})) {
+    if (!plan::pod_counts(pod)) continue;
+    const Json& volumes = at(pod, {"spec", "volumes"});
+    if (!volumes.is_array()) continue;
+    for (const Json& v : volumes) {
+      if (text_at(v, {"persistentVolumeClaim", "claimName"}) != m->data_claim) continue;
+      return StepResult::waiting(fmt::format("waiting for pod {}, which uses the volume of {}, to end",
+                                             text_at(pod, {"metadata", "name"}), name));
+    }
+  }
+  const Json& uids = a.result(pods_key);
+  bool all = uids.is_array() && !uids.empty();
+  if (all) {
+    for (const Json& uid : uids)
+      all = all && !a.world.terminations.of(uid.get<std::string>(), m->container).is_null();
+  }
+  return StepResult::done({{"proof", all ? "Terminated" : "NoPod"}, {"podUIDs", uids}});
+}
+
+StepResult restore_count(Action& a, const std::string& name, int replicas) {
+  auto scene = observe_scene(a.world, text_at(a.status.operation.inputs, {"topology"}));
+  if (!scene) return StepResult::of(scene.error());
+  const plan::MemberView* m = scene->member(name);
+  if (m == nullptr)
+    return StepResult::failed(base::refused("NoMember", "member " + name + " is no longer in the topology"));
+  if (m->replicas == replicas) return StepResult::done();
+  if (m->replicas == 0 && !m->pods.empty()) {
+    return StepResult::waiting(fmt::format("waiting for the former pod of {} to end", name),
+                               milliseconds(200));
+  }
+  if (auto r = scale(a.world, m->workload, replicas, Json()); !r) return StepResult::of(r.error());
+  return StepResult::waiting(fmt::format("scaled {} to {}", name, replicas), milliseconds(300));
 }
 
 StepResult start_member(Action& a, const std::string& name, int replicas) {

@@ -17,6 +17,18 @@ enum class Login { kApplication, kRole };
 // Scales to 0 and waits for the pods to go, without a session: for a spare whose data are not served.
 [[nodiscard]] StepResult scale_down(Action& a, const std::string& member);
 
+// Whether a member that has no ready pod is really down. Done: it is, {"words": why}. Failed, PrimaryRuns: a
+// pod is ready, or a server answers. Blocked: something answers that is not (yet) a server, or
+// NetworkPolicies keep us from asking.
+[[nodiscard]] StepResult is_down(Action& a, const plan::SceneView& scene, const plan::MemberView& m);
+
+// Scales a member that is down to 0 and waits until no pod at all uses its data volume, Jobs' apart from this
+// step included. Failed, PrimaryRuns, where it came up meanwhile. Result: {podUIDs, proof: Terminated |
+// NoPod}.
+[[nodiscard]] StepResult stop_dead_member(Action& a, const std::string& step, const std::string& member);
+// Back to the count it had, without waiting for a server that was not one before.
+[[nodiscard]] StepResult restore_count(Action& a, const std::string& member, int replicas);
+
 // Scales to the count it had (1 where unknown) and waits until a pod is ready. Fails where the server does
 // not come up.
 [[nodiscard]] StepResult start_member(Action& a, const std::string& member, int replicas);

@@ -4,6 +4,7 @@
 #include "execute/gate.hpp"
 #include "execute/jobs.hpp"
 #include "execute/members.hpp"
+#include "postgres/lsn.hpp"
 
 namespace pgrunbook::execute {
 
@@ -81,8 +82,14 @@ StepResult plan_restore(Action& a, const api::RestoreSpec& spec) {
   auto id = backup_id(a, spec);
   if (!id) return StepResult::of(id.error());
 
+  const bool salvage = spec.salvage == "StoppedPrimary";
+  if (salvage) {
+    StepResult down = is_down(a, *scene, *primary);
+    if (down.kind == StepResult::Kind::kFailed) return unless_done_before(a, *scene, *primary, down.error);
+    if (down.kind != StepResult::Kind::kDone) return down;
+  }
   bool alive = !primary->pods.empty() && plan::pod_ready(primary->pods.front());
-  if (alive && a.result("marker").is_null()) {
+  if (!salvage && alive && a.result("marker").is_null()) {
     if (auto gate = network_gate(a.world, "the operator", "pgrunbook-operator", a.world.own_labels, *primary))
       return *gate;
     auto session = connect_role(a, *scene, *primary);
@@ -96,9 +103,11 @@ StepResult plan_restore(Action& a, const api::RestoreSpec& spec) {
   JobCall call;
   call.step = "plan";
   call.job = api::jobs::kPlan;
-  call.member = target;
+  call.member = salvage ? primary : target;
+  if (salvage) call.data = specs::Mount::kReadOnly;
   call.attempt = a.status.operation.attempt;
   call.fill = [&](api::Order& o) {
+    o.plan.read_volume = salvage;
     o.plan.backup_id = *id;
     o.plan.target.time = spec.target_time;
     o.plan.timeline = static_cast<int>(number_at(marker, {"timeline"}));
@@ -114,6 +123,14 @@ StepResult plan_restore(Action& a, const api::RestoreSpec& spec) {
   in["target"] = target->name;
   in["targetReplicas"] = target->replicas;
   in["claims"] = Json::array({target->data_claim_uid});
+  if (salvage) {
+    in["claims"].push_back(primary->data_claim_uid);
+    in["primary"] = primary->name;
+    in["primaryReplicas"] = primary->replicas;
+    in["targetTime"] = spec.target_time;
+    // It is the primary that is stopped, down or not.
+    in["approvalRequired"] = primary->replicas > 0;
+  }
   in["backupID"] = at(p, {"backupID"});
   in["targetLSN"] = at(p, {"targetLSN"});
   in["reachedLSN"] = at(p, {"reachedLSN"});
@@ -137,21 +154,95 @@ StepResult plan_restore(Action& a, const api::RestoreSpec& spec) {
                 {"databaseBytes", at(p, {"databaseBytes"})},
                 {"undo", fmt::format("the present data of {} stay beside, in {}.pgrunbook-{}", target->name,
                                      target->data_directory, a.meta.uid.substr(0, 8))}};
+  if (salvage) {
+    const Json& s = at(p, {"salvage"});
+    facts["salvage"] = s;
+    a.status.plan["dataAtStake"] = {
+        {"text", fmt::format("{} transactions up to {} lie only on the volume of {}, which is down; they are "
+                             "salvaged first, and its data stay untouched",
+                             number_at(s, {"transactions"}), text_at(s, {"endLSN"}), primary->name)},
+        {"transactions", at(s, {"transactions"})},
+        {"toLSN", at(s, {"endLSN"})}};
+  }
   Json covered = {{"backupID", in["backupID"]}, {"targetLSN", in["targetLSN"]},
                   {"timeline", in["timeline"]}, {"target", target->name},
                   {"world", in["world"]},       {"spec", api::spec_hash(at(a.object, {"spec"}))}};
-  a.status.plan = {{"digest", plan_digest(a.meta.uid, covered)}, {"facts", facts}};
+  a.status.plan["digest"] = plan_digest(a.meta.uid, covered);
+  a.status.plan["facts"] = facts;
+  Json changes = Json::array();
   if (target->replicas != 1) {
-    a.status.plan["gitChanges"] = Json::array(
-        {plan::git_change(fmt::format("{}/{}", target->workload.kind, target->workload.name), target->manager,
-                          fmt::format("  replicas: {}", target->replicas), "  replicas: 1")});
+    changes.push_back(plan::git_change(fmt::format("{}/{}", target->workload.kind, target->workload.name),
+                                       target->manager, fmt::format("  replicas: {}", target->replicas),
+                                       "  replicas: 1"));
   }
+  if (salvage && primary->replicas != 0) {
+    changes.push_back(plan::git_change(fmt::format("{}/{}", primary->workload.kind, primary->workload.name),
+                                       primary->manager, fmt::format("  replicas: {}", primary->replicas),
+                                       "  replicas: 0"));
+  }
+  if (!changes.empty()) a.status.plan["gitChanges"] = changes;
   a.status.extra["backupID"] = at(p, {"backupID"});
   a.status.extra["target"] = {{"asked", spec.target_time.empty() ? "latest" : spec.target_time},
                               {"lsn", at(p, {"targetLSN"})},
                               {"included", at(p, {"included"})},
                               {"excluded", at(p, {"excluded"})}};
   return StepResult::done();
+}
+
+const plan::MemberView* primary_of(Action& a, const plan::SceneView& scene) {
+  return scene.member(text_at(a.status.operation.inputs, {"primary"}));
+}
+
+StepResult salvage_wal(Action& a) {
+  auto scene = scene_of(a);
+  if (!scene) return StepResult::of(scene.error());
+  const plan::MemberView* primary = primary_of(a, *scene);
+  if (primary == nullptr)
+    return StepResult::failed(base::refused("NoMember", "the primary is no longer in the topology"));
+  JobCall call;
+  call.step = "salvage";
+  call.job = api::jobs::kSalvage;
+  call.member = primary;
+  call.data = specs::Mount::kReadOnly;
+  StepResult r = run_job(a, *scene, call);
+  if (r.kind == StepResult::Kind::kDone) a.status.extra["salvage"] = r.result;
+  return r;
+}
+
+// The target once more, over the archive with what was salvaged: the primary may have lived on for a moment
+// after the plan, and "latest" means its last commit.
+StepResult resolve_again(Action& a) {
+  auto scene = scene_of(a);
+  if (!scene) return StepResult::of(scene.error());
+  const plan::MemberView* target = target_of(a, *scene);
+  if (target == nullptr)
+    return StepResult::failed(base::refused("NoMember", "the target is no longer in the topology"));
+  const Json& in = a.status.operation.inputs;
+  JobCall call;
+  call.step = "resolve";
+  call.job = api::jobs::kPlan;
+  call.member = target;
+  call.fill = [&](api::Order& o) {
+    o.plan.backup_id = text_at(in, {"backupID"});
+    o.plan.target.time = text_at(in, {"targetTime"});
+    o.plan.timeline = static_cast<int>(number_at(in, {"timeline"}));
+    o.plan.salvage = text_at(a.result("salvage"), {"salvage"});
+  };
+  StepResult r = run_job(a, *scene, call);
+  if (r.kind != StepResult::Kind::kDone) return r;
+  auto planned = postgres::Lsn::parse(text_at(in, {"reachedLSN"}));
+  auto resolved = postgres::Lsn::parse(text_at(r.result, {"reachedLSN"}));
+  if (!planned || !resolved || *resolved < *planned) {
+    return StepResult::failed(
+        base::refused("ResolvedEarlier",
+                      fmt::format("the plan reached {}, but archive and salvaged WAL together reach only {}",
+                                  text_at(in, {"reachedLSN"}), text_at(r.result, {"reachedLSN"})),
+                      "somebody took WAL away meanwhile; make a new PostgresRestore and compare the plans"));
+  }
+  a.status.extra["target"]["lsn"] = at(r.result, {"targetLSN"});
+  a.status.extra["target"]["included"] = at(r.result, {"included"});
+  a.status.extra["target"]["excluded"] = at(r.result, {"excluded"});
+  return r;
 }
 
 StepResult recover(Action& a) {
@@ -171,8 +262,10 @@ StepResult recover(Action& a) {
   call.fill = [&](api::Order& o) {
     o.recover.backup_id = text_at(in, {"backupID"});
     o.recover.timeline = static_cast<int>(number_at(in, {"timeline"}, 1));
-    o.recover.target_lsn = text_at(in, {"targetLSN"});
-    o.recover.reached_lsn = text_at(in, {"reachedLSN"});
+    const Json& resolved = a.result("resolve").is_object() ? a.result("resolve") : in;
+    o.recover.target_lsn = text_at(resolved, {"targetLSN"});
+    o.recover.reached_lsn = text_at(resolved, {"reachedLSN"});
+    o.recover.salvage = text_at(a.result("salvage"), {"salvage"});
     o.recover.database = text_at(in, {"database"});
     for (const Json& q : at(in, {"queries"}))
       o.recover.queries.push_back({text_at(q, {"sql"}), text_at(q, {"expect"})});
@@ -297,7 +390,35 @@ Flow restore_flow(Action& action, const api::RestoreSpec& spec) {
     std::string target = text_at(in, {"target"});
     int before = static_cast<int>(number_at(in, {"targetReplicas"}));
     std::vector<Step> steps;
-    steps.push_back(hold_step("the volume of " + target));
+    std::string primary = text_at(in, {"primary"});
+    if (primary.empty()) {
+      steps.push_back(hold_step("the volume of " + target));
+    } else {
+      int primary_before = static_cast<int>(number_at(in, {"primaryReplicas"}));
+      steps.push_back(hold_step(fmt::format("the volumes of {} and {}", target, primary)));
+      Step down;
+      down.planned = {
+          "stop-primary", api::StepKind::kConvergent,
+          fmt::format("scale {}, which is down, to 0 and wait until no pod uses its volume", primary)};
+      down.run = [primary](Action& x) { return stop_dead_member(x, "stop-primary", primary); };
+      down.revert = [primary, primary_before](Action& x) {
+        return restore_count(x, primary, primary_before);
+      };
+      steps.push_back(down);
+      Step salvage;
+      salvage.planned = {
+          "salvage", api::StepKind::kConvergent,
+          fmt::format("in a Job that only reads the volume of {}: its WAL to the last valid record; "
+                      "complete segments go to the archive, the last one beside",
+                      primary)};
+      salvage.run = salvage_wal;
+      steps.push_back(salvage);
+      Step resolve;
+      resolve.planned = {"resolve", api::StepKind::kConvergent,
+                         "find the target in archive and salvaged WAL together; never earlier than planned"};
+      resolve.run = resolve_again;
+      steps.push_back(resolve);
+    }
     Step stop;
     stop.planned = {"stop-target", api::StepKind::kConvergent,
                     fmt::format("scale {} to 0 and wait until its pod is gone", target)};
@@ -305,7 +426,7 @@ Flow restore_flow(Action& action, const api::RestoreSpec& spec) {
     stop.revert = [target, before](Action& x) { return start_member(x, target, before); };
     steps.push_back(stop);
     Step rec;
-    rec.planned = {"recover", api::StepKind::kIrreversible,
+    rec.planned = {"recover", api::StepKind::kIrreversible,  // the LSN as planned; with salvage at least that
                    fmt::format("in a Job on the volume of {}: restore backup {} beside the present data, "
                                "replay WAL up to {} on timeline {}, verify, promote, "
                                "archive the new timeline, exchange the directories",
@@ -336,6 +457,16 @@ Flow restore_flow(Action& action, const api::RestoreSpec& spec) {
         "{} holds the database as of {} (timeline {}) and runs beside the primary; its former data are in {}",
         target, text_at(a.status.extra, {"reached", "lsn"}),
         number_at(a.status.extra, {"reached", "timeline"}), text_at(a.status.extra, {"undo", "directory"}));
+    if (std::string primary = text_at(a.status.operation.inputs, {"primary"}); !primary.empty()) {
+      text = fmt::format(
+          "{} holds the database as of {} (timeline {}) and runs; {} was salvaged to {} and stays at 0 with "
+          "its "
+          "data untouched; {}'s former data are in {}",
+          target, text_at(a.status.extra, {"reached", "lsn"}),
+          number_at(a.status.extra, {"reached", "timeline"}), primary,
+          text_at(a.status.extra, {"salvage", "endLSN"}), target,
+          text_at(a.status.extra, {"undo", "directory"}));
+    }
     if (text_at(a.status.operation.inputs, {"cutover"}) == "Manual") {
       text += fmt::format(". HINT: to switch to it, create a Failover with type: Cutover and candidate: {}",
                           target);

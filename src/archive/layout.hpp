@@ -10,9 +10,12 @@
 //   walbackup/<timeline>/<segment>.zst           also <segment>.partial.zst and <segment>.<offset>.backup.zst
 //   walbackup/<timeline>/writer.json             whose volume writes this timeline (put-if-absent)
 //   walbackup/<timeline>.history.zst             beside the folders, so that one listing shows every timeline
-//   salvage/<action uid>/<segment>.zst           last, incomplete segments, seen only by restores that name
-//   the action transcripts/<action uid>.md actions/<kind>-<name>-<hash>.json            what an action set
-//   out to do (put-if-absent) actions/<kind>-<name>-<hash>.outcome.json    how it ended (put-if-absent)
+//   salvage/<action uid>/<segment>.zst           a last, incomplete segment, zeros behind its end; seen only
+//                                                by restores that name the action
+//                        salvage.json            last: what was salvaged (put-if-absent)
+//   transcripts/<action uid>.md
+//   actions/<kind>-<name>-<hash>.json            what an action set out to do (put-if-absent)
+//   actions/<kind>-<name>-<hash>.outcome.json    how it ended (put-if-absent)
 //
 // Files are 0640, directories 2750: the group of the volume reads. Nothing outside these names is read,
 // written or counted, so a repository can stand beside anything else on its volume.
@@ -64,6 +67,9 @@ class Layout {
   }
   [[nodiscard]] std::string salvage_file(const std::string& action_uid, const postgres::WalName& name) const {
     return salvage_directory(action_uid) + "/" + name.text + ".zst";
+  }
+  [[nodiscard]] std::string salvage_json(const std::string& action_uid) const {
+    return salvage_directory(action_uid) + "/salvage.json";
   }
   [[nodiscard]] std::string transcript(const std::string& action_uid) const {
     return root_ + "/transcripts/" + action_uid + ".md";

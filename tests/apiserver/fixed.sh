@@ -43,7 +43,7 @@ topology_changes() {
   created topology && changed topology '.spec.members[1].name = "spare" | del(.spec.applications) | .spec.archive.wal.setup = "Report"'
 }
 
-[ -n "$LIST" ] || for example in restore-to-time restore-latest backup cutover; do created $example || true; done
+[ -n "$LIST" ] || for example in restore-to-time restore-latest restore-salvage backup cutover; do created $example || true; done
 t "fixed: restore, topologyRef" once restore-to-time PostgresRestore topologyRef '{name: "other"}' object
 t "fixed: restore, source" once restore-to-time PostgresRestore source '{type: "Backup", backupRef: {name: "x"}}' object
 t "fixed: restore, the backup" once restore-latest PostgresRestore source '{type: "Backup", backupRef: {name: "x"}}' object
@@ -53,6 +53,9 @@ t "fixed: restore, verification" once restore-to-time PostgresRestore verificati
 t "fixed: restore, cutover" once restore-to-time PostgresRestore cutover '"None"' string
 t "fixed: restore, approval" once restore-latest PostgresRestore approval '"None"' string
 t "fixed: restore, recoveryTarget is not removed" presence restore-to-time PostgresRestore recoveryTarget 'del(.spec.recoveryTarget)'
+t "fixed: restore, salvage" once restore-salvage PostgresRestore salvage '"None"' string
+t "fixed: restore, salvage is not removed" presence restore-salvage PostgresRestore salvage 'del(.spec.salvage)'
+t "fixed: restore, salvage is not added" presence restore-to-time PostgresRestore salvage '.spec.salvage = "None"'
 t "fixed: restore, verification is not removed" presence restore-to-time PostgresRestore verification 'del(.spec.verification)'
 t "fixed: restore, cutover is not removed" presence restore-to-time PostgresRestore cutover 'del(.spec.cutover)'
 t "fixed: restore, mode is not added" presence restore-to-time PostgresRestore mode '.spec.mode = "Execute"'

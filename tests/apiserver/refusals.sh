@@ -75,6 +75,10 @@ t "restore: a query without expectation" refused restore-to-time 'del(.spec.veri
   'spec.verification.queries[0].expect: Required value'
 t "restore: an automatic cutover is not there yet" refused restore-latest '.spec.cutover = "Automatic"' \
   'spec.cutover: Unsupported value: "Automatic": supported values: "None", "Manual"'
+t "restore: an unknown salvage" refused restore-salvage '.spec.salvage = "RunningPrimary"' \
+  'spec.salvage: Unsupported value: "RunningPrimary": supported values: "None", "StoppedPrimary"'
+t "restore: a boolean is no salvage" refused restore-salvage '.spec.salvage = true' \
+  'spec.salvage: Invalid value: "boolean": spec.salvage in body must be of type string: "boolean"'
 t "restore: an unknown mode" refused restore-latest '.spec.mode = "DryRun"' \
   'spec.mode: Unsupported value: "DryRun": supported values: "Plan", "Execute"'
 t "restore: dryRun is no field" strict restore-latest '.spec.dryRun = true' spec.dryRun

@@ -32,8 +32,11 @@ TEST_P(EveryJob, OrderSurvives) {
   o.plan.wait_for = {"000000010000000000000002"};
   o.plan.wait_seconds = 5;
   o.plan.counts = {"credit_trade"};
-  o.recover = {"b", 2, "0/3000148", "0/3000170", {{"select 'ä'", "ä"}}, {"credit_trade"}, "tfrs", 300};
-  o.fence = {60, 2, "0/3000170"};
+  o.plan.read_volume = true;
+  o.plan.salvage = "uid-4";
+  o.recover = {"b",    2,   "0/3000148", "0/3000170", {{"select 'ä'", "ä"}}, {"credit_trade"},
+               "tfrs", 300, "uid-4"};
+  o.fence = {60, 2, "0/3000170", "uid-4"};
   o.record = {"Failed", "X", "/pgrunbook-transcript/transcript.md", {{"a", 1}}};
   o.undo = {{"brokenClaim", "uid-9"}};
   Json written = to_json(o);
@@ -49,7 +52,7 @@ TEST_P(EveryJob, OrderSurvives) {
 INSTANTIATE_TEST_SUITE_P(Jobs, EveryJob,
                          testing::Values(jobs::kSetup, jobs::kProof, jobs::kPlan, jobs::kBackup,
                                          jobs::kRecover, jobs::kUndo, jobs::kFence, jobs::kUnfence,
-                                         jobs::kRecord),
+                                         jobs::kRecord, jobs::kSalvage),
                          [](const auto& param) { return std::string(param.param); });
 
 TEST(Orders, CarryOnlyTheirOwnPart) {

@@ -100,8 +100,8 @@ INSTANTIATE_TEST_SUITE_P(
               UNKNOWN("spec.ttl")},
         Wrong{"BaseField", "PostgresBackup", kBackup, "/base", R"({"jobs": 2})", "UnknownField",
               UNKNOWN("spec.base.jobs")},
-        Wrong{"RestoreField", "PostgresRestore", kRestore, "/salvage", R"("None")", "UnknownField",
-              UNKNOWN("spec.salvage")},
+        Wrong{"RestoreField", "PostgresRestore", kRestore, "/undo", R"("None")", "UnknownField",
+              UNKNOWN("spec.undo")},
         Wrong{"SourceField", "PostgresRestore", kRestore, "/source/archive", "{}", "UnknownField",
               UNKNOWN("spec.source.archive")},
         Wrong{"TargetField", "PostgresRestore", kRestore, "/recoveryTarget", R"({"targetXID": "7"})",
@@ -189,6 +189,7 @@ TEST(Defaults, OfActions) {
   auto r = restore_spec(parsed(kRestore));
   ASSERT_TRUE(r.has_value());
   EXPECT_EQ(r->target_time, "");
+  EXPECT_EQ(r->salvage, "None");
   EXPECT_EQ(r->cutover, "None");
   EXPECT_EQ(r->mode, "Execute");
   EXPECT_EQ(r->approval, std::nullopt);

@@ -25,6 +25,100 @@ using Reply = FakePostgres::Reply;
 
 const Json kPrimary = {{"name", "postgresql"}}, kStandby = {{"name", "postgresql-standby"}};
 
+// ---- a member that is dead
+
+Json not_ready(Json pod) {
+  pod["status"]["conditions"][0]["status"] = "False";
+  return pod;
+}
+Json using_claim(Json pod, const std::string& claim) {
+  pod["spec"]["volumes"] =
+      Json::array({{{"name", "data"}, {"persistentVolumeClaim", {{"claimName", claim}}}}});
+  return pod;
+}
+
+TEST(DeadMember, IsOneThatHasNoReadyPodAndDoesNotAnswer) {
+  Bench b;
+  auto verdict = [&] {
+    plan::SceneView scene = b.scene();
+    return is_down(b.a, scene, *scene.member("postgresql"));
+  };
+  std::vector<Json> pods = b.scene().member("postgresql")->pods;
+  ASSERT_EQ(pods.size(), 1U);
+  StepResult r = verdict();
+  EXPECT_EQ(r.kind, Kind::kFailed);
+  EXPECT_EQ(
+      r.error.text(),
+      "salvage is for a primary that is down, but postgresql has a ready pod. HINT: a running primary needs "
+      "no salvage, its WAL is switched and archived first: leave salvage out");
+  EXPECT_EQ(r.error.reason, "PrimaryRuns");
+  b.api.put(k::kPod, not_ready(pods.front()));
+  EXPECT_EQ(verdict().kind, Kind::kDone) << verdict().error.text();
+  // Not ready, but it answers: its probe is wrong, not its server.
+  FakePostgres server;
+  b.servers[text_at(pods.front(), {"status", "podIP"})] = &server;
+  r = verdict();
+  EXPECT_EQ(r.kind, Kind::kFailed);
+  EXPECT_THAT(r.error.message, HasSubstr("answers, though its pod is not ready"));
+  server.refuse(FakePostgres::Refusal{"57P03", "the database system is starting up"});
+  r = verdict();
+  EXPECT_EQ(r.kind, Kind::kBlocked);
+  EXPECT_EQ(r.error.reason, "PrimaryNotDown");
+  b.servers.clear();
+  b.api.erase(k::kPod, text_at(pods.front(), {"metadata", "name"}));
+  EXPECT_EQ(verdict().kind, Kind::kDone);
+  EXPECT_THAT(b.api.write_texts(), IsEmpty());
+}
+
+TEST(DeadMember, IsAtZeroOnlyWhenNoPodAtAllUsesItsVolume) {
+  Bench b;
+  plan::SceneView scene = b.scene();
+  const plan::MemberView& m = *scene.member("postgresql");
+  Json pod = not_ready(m.pods.front());
+  std::string name = text_at(pod, {"metadata", "name"});
+  b.api.put(k::kPod, pod);
+  StepResult r = stop_dead_member(b.a, "stop-primary", "postgresql");
+  EXPECT_EQ(r.message, "scaled to 0");
+  EXPECT_EQ(b.replicas("postgresql"), 0);
+  EXPECT_EQ(b.annotation("postgresql"), "1");
+  EXPECT_EQ(stop_dead_member(b.a, "stop-primary", "postgresql").message,
+            "waiting for the pod of postgresql to end");
+  b.api.erase(k::kPod, name);
+  Json stranger = using_claim(tfrs::pod("debug", {{"who", "somebody"}}, "10.0.0.77"), m.data_claim);
+  b.api.put(k::kPod, stranger);
+  r = stop_dead_member(b.a, "stop-primary", "postgresql");
+  EXPECT_EQ(r.kind, Kind::kWaiting);
+  EXPECT_EQ(r.message, "waiting for pod debug, which uses the volume of postgresql, to end");
+  b.api.erase(k::kPod, "debug");
+  r = stop_dead_member(b.a, "stop-primary", "postgresql");
+  EXPECT_EQ(r.kind, Kind::kDone);
+  EXPECT_EQ(r.result["proof"], "NoPod");
+  EXPECT_EQ(r.result["podUIDs"], Json::array({"uid-" + name}));
+  b.terminations.observe(tfrs::terminated(pod, 137));
+  EXPECT_EQ(stop_dead_member(b.a, "stop-primary", "postgresql").result["proof"], "Terminated");
+}
+
+TEST(DeadMember, ThatCameUpMeanwhileIsLeftAlone) {
+  Bench b;
+  StepResult r = stop_dead_member(b.a, "stop-primary", "postgresql");
+  EXPECT_EQ(r.kind, Kind::kFailed);
+  EXPECT_EQ(r.error.reason, "PrimaryRuns");
+  EXPECT_THAT(b.api.write_texts(), IsEmpty());
+}
+
+TEST(DeadMember, GetsItsCountBackWithoutBeingWaitedFor) {
+  Bench b;
+  EXPECT_EQ(restore_count(b.a, "postgresql-standby", 0).kind, Kind::kDone);
+  b.api.put(k::kPod, tfrs::terminating(tfrs::pod("standby-0", kStandby, "10.0.0.5")));
+  EXPECT_EQ(restore_count(b.a, "postgresql-standby", 1).message,
+            "waiting for the former pod of postgresql-standby to end");
+  EXPECT_EQ(b.replicas("postgresql-standby"), 0);
+  b.api.erase(k::kPod, "standby-0");
+  EXPECT_EQ(restore_count(b.a, "postgresql-standby", 1).kind, Kind::kWaiting);
+  EXPECT_EQ(b.replicas("postgresql-standby"), 1);
+  EXPECT_EQ(restore_count(b.a, "postgresql-standby", 1).kind, Kind::kDone);  // no pod of it is ready
+}
+
 TEST(StartMember, ScalesUpAndWaitsUntilReady) {
   Bench b;
   StepResult r = start_member(b.a, "postgresql-standby", 1);

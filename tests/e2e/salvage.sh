@@ -1,0 +1,121 @@
+# A primary that dies: every commit it acknowledged is restored, and the clients move to the result.
+# shellcheck shell=bash
+tests=(running_primary_is_not_salvaged stopped_by_hand_and_started_again killed_primary_gets_its_count_back
+  killed_primary_loses_nothing cutover_from_the_dead_primary)
+
+prepare() {
+  e2e_namespace
+  e2e_archiving
+  e2e_backup
+}
+
+salvage_yaml() { restore_yaml "$@" && echo "  salvage: StoppedPrimary"; }
+pg_wal() { (cd "$(volume postgresql)/userdata/pg_wal" && find . -type f -exec sha256sum {} + | sort -k2); }
+salvaged_segment() { field "$1" salvage.last; } # kind/name
+in_archive() { [ -e "$(volume postgresql-backup-cns)/tfrs/walbackup/${1:0:8}/$1.zst" ]; } # segment
+
+running_primary_is_not_salvaged() {
+  user apply -f - <<<"$(salvage_yaml running "")"
+  finished pgr/running Failed 120
+  reason_is pgr/running PrimaryRuns
+  says pgr/running "salvage is for a primary that is down, but postgresql has a ready pod" "HINT: a running primary needs no salvage" "leave salvage out"
+  same "replicas of the members" "$(replicas postgresql)/$(replicas postgresql-standby)" 1/0
+  writes_on "after the refusal"
+}
+
+# At 0 already: no approval is asked for. Then the undo: the old primary goes on, and archives by itself the segment
+# that was salvaged.
+stopped_by_hand_and_started_again() {
+  local last wal
+  writes_on "before the stop"
+  scene_scale "$ns" postgresql 0
+  acknowledged >"$work/by-hand"
+  wal=$(pg_wal)
+  user apply -f - <<<"$(salvage_yaml by-hand "" 'select count(*) from organization' 20000)"
+  finished pgr/by-hand Completed 300
+  same "pg_wal of the stopped primary" "$(pg_wal)" "$wal"
+  same "replicas of the members" "$(replicas postgresql)/$(replicas postgresql-standby)" 0/1
+  all_there postgresql-standby "$work/by-hand"
+  says pgr/by-hand "postgresql was salvaged to $(field pgr/by-hand salvage.endLSN)" "stays at 0 with its data untouched"
+  last=$(salvaged_segment pgr/by-hand)
+  [ -z "$last" ] || ! in_archive "$last" || fail "$last lies in the archive under its final name"
+  nothing_held pgr/by-hand
+
+  scene_scale "$ns" postgresql 1
+  scene_wait_ready "$ns"
+  writes_on "on the old primary again"
+  scene_sql "$ns" postgresql 'select pg_switch_wal()'
+  [ -z "$last" ] || _scene_until 60 "$last is archived by its own server" in_archive "$last" || fail "$last does not reach the archive"
+  same "failures of the archiver" "$(scene_sql "$ns" postgresql 'select failed_count from pg_stat_archiver')" 0
+}
+
+server_processes() { # of the primary's container: all of that process namespace
+  local id pid
+  id=$(scene get pods -l name=postgresql -o jsonpath='{.items[0].status.containerStatuses[0].containerID}')
+  pid=$(tests/cluster ctr tasks ls | awk -v id="${id#containerd://}" '$1 == id { print $2 }')
+  [ -n "$pid" ] || fail "the primary has no process"
+  pgrep --ns "$pid" --nslist pid
+}
+# Under write load, all processes at once, and without a control file the next one cannot start.
+kill_primary() {
+  local pids
+  writes_on "before the kill"
+  pids=$(server_processes)
+  # shellcheck disable=SC2086
+  kill -STOP $pids
+  head -c 8192 /dev/urandom | dd of="$(volume postgresql)/userdata/global/pg_control" conv=notrunc status=none
+  # shellcheck disable=SC2086
+  kill -KILL $pids
+  scene delete pod -l name=postgresql --force --grace-period=0
+  _scene_until 120 "the primary crash-loops" crash_loops || fail "the primary does not crash-loop"
+}
+crash_loops() { [ "$(scene get pods -l name=postgresql -o jsonpath='{.items[0].status.containerStatuses[0].restartCount}')" -ge 1 ]; }
+
+killed_primary_gets_its_count_back() {
+  kill_primary
+  acknowledged >"$work/acknowledged"
+  user apply -f - <<<"$(salvage_yaml wrong "" 'select count(*) from organization' 19999)"
+  phase pgr/wrong AwaitingApproval 120
+  [ "$(field pgr/wrong plan.facts.salvage.transactions)" -gt 0 ] || fail "nothing is at stake: $(field pgr/wrong plan.facts)"
+  holds "what is at stake" "$(field pgr/wrong plan.dataAtStake.text)" "lie only on the volume of postgresql, which is down"
+  approve pgr/wrong
+  finished pgr/wrong Failed 300
+  reason_is pgr/wrong VerificationMismatch
+  says pgr/wrong "Everything is as it was before"
+  same "replicas of the members" "$(replicas postgresql)/$(replicas postgresql-standby)" 1/1
+  nothing_held pgr/wrong
+}
+
+killed_primary_loses_nothing() {
+  local wal
+  wal=$(pg_wal)
+  user apply -f - <<<"$(salvage_yaml killed "" 'select count(*) from organization' 20000)"
+  phase pgr/killed AwaitingApproval 120
+  approve pgr/killed
+  finished pgr/killed Completed 300
+  same "pg_wal of the dead primary" "$(pg_wal)" "$wal"
+  same "replicas of the members" "$(replicas postgresql)/$(replicas postgresql-standby)" 0/1
+  all_there postgresql-standby "$work/acknowledged"
+  ! in_archive "$(salvaged_segment pgr/killed)" || fail "the last segment lies in the archive under its final name"
+  nothing_held pgr/killed
+}
+
+cutover_from_the_dead_primary() {
+  scene_allow "$ns" app-standby 'name: tfrs' 'name: postgresql-standby' | user apply -f -
+  scene_allow "$ns" report-standby 'role: client' 'name: postgresql-standby' | user apply -f -
+  cutover_yaml dead | user apply -f -
+  phase pgf/dead AwaitingApproval 120
+  same "data at stake" "$(field pgf/dead plan.dataAtStake.transactions)/$(field pgf/dead plan.dataAtStake.exact)" 0/true
+  approve pgf/dead
+  finished pgf/dead Completed 240
+  holds "the fence's proof" "$(field pgf/dead fence.proof)" "Salvaged to $(field pgr/killed salvage.endLSN)"
+  same "status.dataLoss" "$(field pgf/dead dataLoss.transactions)/$(field pgf/dead dataLoss.exact)" 0/true
+  same selector "$(selector)" postgresql-standby
+  same "replicas of the members" "$(replicas postgresql)/$(replicas postgresql-standby)" 0/1
+  [ -e "$(volume postgresql)/userdata/standby.signal" ] || fail "the dead primary is not fenced"
+  nothing_held pgf/dead
+  writes_on "through the switched Service"
+  all_there postgresql-standby "$work/acknowledged"
+  acknowledged >"$work/all"
+  all_there postgresql-standby "$work/all"
+}
