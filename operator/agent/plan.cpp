@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "agent/agent.hpp"
+#include "agent/locate.hpp"
 #include "agent/salvage.hpp"
 #include "agent/wal_reader.hpp"
 
@@ -36,7 +37,7 @@ base::Result<TimelineId> choose_timeline(const archive::RepositoryRecord& record
 
 base::Result<BackupChoice> choose_backups(const std::vector<archive::BackupEntry>& backups,
                                           const TimelineHistory& history, const std::string& asked,
-                                          const std::optional<base::SystemTime>& time) {
+                                          const BackupBound& bound) {
   BackupChoice choice;
   std::vector<BackupRecord> usable;
   bool elsewhere = false, found = false;
@@ -76,18 +77,45 @@ base::Result<BackupChoice> choose_backups(const std::vector<archive::BackupEntry
   }
   std::sort(usable.begin(), usable.end(), [](const auto& a, const auto& b) { return a.end_lsn > b.end_lsn; });
   for (BackupRecord& b : usable) {
-    if (!time || b.stop_time <= *time) choice.candidates.push_back(b);
+    bool ended = (!bound.time || b.stop_time <= *bound.time) && (!bound.lsn || b.end_lsn <= *bound.lsn);
+    if (ended) choice.candidates.push_back(b);
   }
   if (choice.candidates.empty()) {
     const BackupRecord& oldest = *std::min_element(
         usable.begin(), usable.end(), [](const auto& a, const auto& b) { return a.stop_time < b.stop_time; });
-    return base::fail(base::refused(
-        "TargetBeforeBackup",
-        fmt::format("target {} lies before the end of backup {}", base::format_time_micro(*time), oldest.id),
-        fmt::format("the earliest possible targetTime{} is {}", asked.empty() ? "" : " with this backup",
-                    base::format_time_micro(oldest.stop_time))));
+    std::string earliest;
+    if (bound.time) {
+      earliest =
+          fmt::format("the earliest possible targetTime{} is {}", asked.empty() ? "" : " with this backup",
+                      base::format_time_micro(oldest.stop_time));
+    } else if (!bound.record) {
+      earliest = fmt::format("the earliest possible targetLSN{} is {}",
+                             asked.empty() ? "" : " with this backup", oldest.end_lsn.text());
+    } else {
+      earliest = fmt::format(
+          "the earliest possible state is the end of backup {} ({}): source.type Backup "
+          "with it and recoveryTarget.targetImmediate: true",
+          oldest.id, base::format_time_micro(oldest.stop_time));
+    }
+    return base::fail(
+        base::refused("TargetBeforeBackup",
+                      fmt::format("{} lies before the end of backup {}", bound.words, oldest.id), earliest));
   }
   return choice;
+}
+
+Lsn parting(const TimelineHistory& a, const TimelineHistory& b) {
+  // Of a timeline both have been on, where the first of them left it; the newest such place counts.
+  constexpr Lsn kNever(~std::uint64_t{0});
+  Lsn found;
+  auto look = [&](TimelineId t) {
+    if (!a.contains(t) || !b.contains(t)) return;
+    Lsn one = t == a.timeline() ? kNever : a.end_of(t), two = t == b.timeline() ? kNever : b.end_of(t);
+    found = std::max(found, std::min(one, two));
+  };
+  look(a.timeline());
+  for (const postgres::Ancestor& ancestor : a.ancestors()) look(ancestor.timeline);
+  return found;
 }
 
 base::Result<> check_branch(const AbandonedBranch& branch, base::SystemTime target,
@@ -148,6 +176,7 @@ Result<> wait_for_segments(const archive::Repository& repository, const api::Pla
 struct ArchivedCommits {
   std::int64_t count = 0;
   Lsn to;
+  Lsn written;  // end of the last record
   std::optional<base::SystemTime> first, last;
 };
 
@@ -162,7 +191,7 @@ Result<ArchivedCommits> commits_behind(const archive::Repository& repository, Ti
   WalRange range{major, repository.segment_size(), walk.segments, from};
   PGR_ASSIGN(auto reading, read_wal(range, scratch_path("branch"), from_repository(repository),
                                     [&](const postgres::WalRecord& r) -> Result<bool> {
-                                      out.to = std::max(out.to, r.end);
+                                      out.to = out.written = std::max(out.to, r.end);
                                       if (r.kind != postgres::WalRecordKind::kCommit) return true;
                                       ++out.count;
                                       out.first = out.first ? std::min(*out.first, r.time) : r.time;
@@ -173,18 +202,113 @@ Result<ArchivedCommits> commits_behind(const archive::Repository& repository, Ti
   return out;
 }
 
-Result<> check_branches(const archive::Repository& repository, const TimelineHistory& path,
-                        base::SystemTime target, const TargetAnswer& answer, int major) {
+// The timelines that were left, with the place where they and the path part.
+struct Left {
+  TimelineId timeline;
+  Lsn fork;
+};
+std::vector<Left> left_timelines(const archive::Repository& repository, const TimelineHistory& path) {
+  std::vector<Left> out;
   for (const auto& t : repository.record().timelines) {
     if (t.state != archive::TimelineState::kAbandoned || t.timeline == path.timeline()) continue;
+    auto history = repository.history(t.timeline);
     Lsn fork = path.contains(t.timeline) ? path.end_of(t.timeline) : t.fork;
+    if (history) fork = parting(path, *history);
+    out.push_back({t.timeline, fork});
+  }
+  return out;
+}
+
+Result<> check_branches(const archive::Repository& repository, const TimelineHistory& path,
+                        base::SystemTime target, const TargetAnswer& answer, int major) {
+  for (const Left& t : left_timelines(repository, path)) {
     // a branch that was left behind the stop cannot have lived at the target
-    auto commits = commits_behind(repository, t.timeline, fork, major);
+    auto commits = commits_behind(repository, t.timeline, t.fork, major);
     if (!commits && commits.error().code == base::ErrorCode::kNotFound) continue;
     if (!commits) return base::fail(commits.error());
-    PGR_TRY(check_branch({t.timeline, fork, commits->first, commits->last}, target, answer, path.timeline()));
+    PGR_TRY(
+        check_branch({t.timeline, t.fork, commits->first, commits->last}, target, answer, path.timeline()));
   }
   return {};
+}
+
+// An LSN is a place on one timeline: behind a fork both may have written there.
+Result<> check_branches_for_lsn(const archive::Repository& repository, const TimelineHistory& path,
+                                Lsn target, int major) {
+  for (const Left& t : left_timelines(repository, path)) {
+    if (target <= t.fork) continue;
+    auto commits = commits_behind(repository, t.timeline, t.fork, major);
+    if (!commits && commits.error().code == base::ErrorCode::kNotFound) continue;
+    if (!commits) return base::fail(commits.error());
+    if (commits->count == 0 || target > commits->written) continue;
+    return base::fail(base::refused(
+        "TargetOnAbandonedTimeline",
+        fmt::format("LSN {} lies behind {}, where timeline {} was left: {} transactions were committed there "
+                    "that timeline {} does not have",
+                    target.text(), t.fork.text(), t.timeline.number(), commits->count,
+                    path.timeline().number()),
+        fmt::format("set recoveryTarget.targetTLI to the timeline on which the LSN was noted: {} or {}; the "
+                    "nearest targetLSN that both have is {}",
+                    t.timeline.number(), path.timeline().number(), t.fork.text())));
+  }
+  return {};
+}
+
+// Reads from the newest backup on, then from the one before it up to there, and so on: as far as a restore
+// point may be named twice, or until the transaction is found.
+Result<Sightings> look_along(const archive::Repository& repository, const WalSource& source,
+                             const TimelineHistory& history, const std::vector<BackupRecord>& newest_first,
+                             const Wanted& wanted, Report& report) {
+  Sightings out;
+  std::optional<Lsn> read_from;
+  for (const BackupRecord& backup : newest_first) {
+    PGR_ASSIGN(auto walk, source.walk(history, backup.begin_lsn));
+    if (!walk.segments.empty()) {
+      WalRange range{backup.major_version, repository.segment_size(), walk.segments, backup.begin_lsn,
+                     read_from.value_or(walk.end)};
+      Lookout lookout(wanted, &out);
+      PGR_ASSIGN(auto reading,
+                 read_wal(range, scratch_path("look"), source.place(),
+                          [&](const postgres::WalRecord& r) -> Result<bool> {
+                            report.progress(
+                                "read", fmt::format("looking for {}, at {}", wanted.words(), r.start.text()));
+                            lookout.feed(r, history.timeline_at(r.start));
+                            return true;
+                          }));
+      (void)reading;  // what is damaged is judged when the way to the target is read
+    }
+    out.from = backup.begin_lsn;
+    read_from = backup.begin_lsn;
+    if (wanted.xid != 0 && !out.found.empty()) break;
+  }
+  auto by_place = [](const Sighting& a, const Sighting& b) { return a.record.start < b.record.start; };
+  std::sort(out.found.begin(), out.found.end(), by_place);
+  std::sort(out.others.begin(), out.others.end(), by_place);
+  return out;
+}
+
+Result<std::vector<SeenOnBranch>> look_on_branches(const archive::Repository& repository,
+                                                   const TimelineHistory& path, const Wanted& wanted,
+                                                   int major) {
+  std::vector<SeenOnBranch> out;
+  for (const Left& t : left_timelines(repository, path)) {
+    auto history = repository.history(t.timeline);
+    if (!history && history.error().code == base::ErrorCode::kNotFound) continue;
+    if (!history) return base::fail(history.error());
+    SeenOnBranch seen{t.timeline, t.fork};
+    PGR_ASSIGN(auto walk, repository.walk(*history, t.fork));
+    if (!walk.segments.empty()) {
+      Lookout lookout(wanted, &seen.sightings);
+      WalRange range{major, repository.segment_size(), walk.segments, t.fork};
+      PGR_TRY(read_wal(range, scratch_path("branch"), from_repository(repository),
+                       [&](const postgres::WalRecord& r) -> Result<bool> {
+                         lookout.feed(r, history->timeline_at(r.start));
+                         return true;
+                       }));
+    }
+    out.push_back(std::move(seen));
+  }
+  return out;
 }
 
 struct Resolved {
@@ -196,10 +320,14 @@ struct Resolved {
 };
 
 Result<Resolved> resolve(const archive::Repository& repository, const WalSource& source,
-                         const TimelineHistory& history, const BackupRecord& backup,
-                         const std::optional<base::SystemTime>& time, bool proven, Report& report) {
+                         const TimelineHistory& history, const BackupRecord& backup, TargetQuestion question,
+                         bool proven, Report& report) {
   PGR_ASSIGN(auto walk, source.walk(history, backup.begin_lsn));
-  TargetResolver resolver({time, backup.id, backup.begin_lsn, backup.end_lsn, backup.stop_time});
+  question.backup_id = backup.id;
+  question.backup_start = backup.begin_lsn;
+  question.backup_end = backup.end_lsn;
+  question.backup_stop = backup.stop_time;
+  TargetResolver resolver(question);
   WalRange range{backup.major_version, repository.segment_size(), walk.segments, backup.begin_lsn, walk.end};
   PGR_ASSIGN(auto reading, read_wal(range, scratch_path("plan"), source.place(),
                                     [&](const postgres::WalRecord& r) -> Result<bool> {
@@ -211,6 +339,7 @@ Result<Resolved> resolve(const archive::Repository& repository, const WalSource&
                                     }));
   WalEnd end;
   end.proven_current = proven;
+  end.until = walk.end;
   if (walk.gap && walk.missing) end.missing_segment = walk.missing->name;
   if (walk.segments.empty() && walk.missing) end.missing_segment = walk.missing->name;
   Resolved out;
@@ -218,6 +347,7 @@ Result<Resolved> resolve(const archive::Repository& repository, const WalSource&
     auto bad = repository.segment_at(history, *reading.unreadable);
     end.missing_segment = bad.name;
     end.proven_current = false;
+    end.until = *reading.unreadable;
     out.unreadable = fmt::format("{} cannot be read ({})", bad.name, reading.words);
   }
   PGR_ASSIGN(out.answer, resolver.finish(end));
@@ -249,20 +379,80 @@ Result<WalSource> source_of(const Order& order, const archive::Repository& repos
   return source;
 }
 
-Result<Json> plan_restore(const Order& order, const archive::Repository& repository, Report& report) {
-  const api::PlanOrder& plan = order.plan;
-  std::optional<base::SystemTime> time;
-  if (!plan.target.time.empty()) {
-    PGR_ASSIGN(time, base::parse_time(plan.target.time, "recoveryTarget.targetTime"));
+// A timeline that was asked for by its number.
+Result<TimelineId> known_timeline(const archive::Repository& repository, int asked) {
+  TimelineId timeline(static_cast<std::uint32_t>(asked));
+  std::vector<std::string> known;
+  for (const auto& t : repository.record().timelines) {
+    if (t.timeline == timeline) return timeline;
+    known.push_back(fmt::format(
+        "{} ({}{})", t.timeline.number(), archive::to_string(t.state),
+        t.parent.valid() ? fmt::format(", left timeline {} at {}", t.parent.number(), t.fork.text()) : ""));
+  }
+  return base::fail(
+      base::refused("UnknownTimeline",
+                    fmt::format("recoveryTarget.targetTLI is {}, which the archive does not have", asked),
+                    fmt::format("it has {}", fmt::join(known, ", "))));
+}
+
+// The question with what is known beforehand, and before what a backup must have ended.
+struct Asked {
+  TargetQuestion question;
+  BackupBound bound;
+};
+
+Result<Asked> question_of(const Order& order, const archive::Repository& repository,
+                          const TimelineHistory& history, const std::vector<archive::BackupEntry>& backups,
+                          Report& report) {
+  const api::TargetOrder& target = order.plan.target;
+  bool any_branch = target.timeline == 0;  // nobody said which is meant
+  int major = repository.record().major_version;
+  Asked out;
+  TargetQuestion& q = out.question;
+  q.exclusive = target.exclusive;
+  q.immediate = target.immediate;
+  if (!target.time.empty()) {
+    PGR_ASSIGN(q.time, base::parse_time(target.time, "recoveryTarget.targetTime"));
     base::SystemTime now = base::now();
-    if (*time > now) {
+    if (*q.time > now) {
       return base::fail(base::refused("TargetInFuture",
                                       fmt::format("target {} lies in the future: it is {}",
-                                                  base::format_time_micro(*time), base::format_time(now)),
+                                                  base::format_time_micro(*q.time), base::format_time(now)),
                                       "leave out targetTime to get the latest state"));
     }
+    out.bound.time = q.time;
   }
-  PGR_ASSIGN(TimelineId timeline, choose_timeline(repository.record(), plan.timeline));
+  if (!target.lsn.empty()) {
+    PGR_ASSIGN(q.lsn, Lsn::parse(target.lsn));
+    if (any_branch) PGR_TRY(check_branches_for_lsn(repository, history, *q.lsn, major));
+    out.bound.lsn = q.lsn;
+  }
+  if (!target.xid.empty() || !target.name.empty()) {
+    Wanted wanted;
+    wanted.name = target.name;
+    if (!target.xid.empty()) {
+      PGR_ASSIGN(wanted.xid, api::xid_of(target.xid));
+    }
+    PGR_ASSIGN(BackupChoice all, choose_backups(backups, history, order.plan.backup_id, {}));
+    PGR_ASSIGN(auto path, look_along(repository, source, history, all.candidates, wanted, report));
+    std::vector<SeenOnBranch> branches;
+    if (any_branch) {
+      PGR_ASSIGN(branches, look_on_branches(repository, history, wanted, major));
+    }
+    PGR_ASSIGN(auto record, the_one_meant(wanted, path, branches, history.timeline()));
+    q.record = out.bound.lsn = record.start;
+    q.record_words = fmt::format("{} (at {})", wanted.words(), record.start.text());
+    out.bound.record = true;
+  }
+  out.bound.words = q.words();
+  return out;
+}
+
+Result<Json> plan_restore(const Order& order, const archive::Repository& repository, Report& report) {
+  const api::PlanOrder& plan = order.plan;
+  PGR_ASSIGN(TimelineId timeline, plan.target.timeline != 0
+                                      ? known_timeline(repository, plan.target.timeline)
+                                      : choose_timeline(repository.record(), plan.timeline));
   auto history = repository.history(timeline);
   if (!history) {
     if (history.error().code != base::ErrorCode::kNotFound) return base::fail(history.error());
@@ -271,15 +461,16 @@ Result<Json> plan_restore(const Order& order, const archive::Repository& reposit
         history.error().message));
   }
   PGR_ASSIGN(auto backups, repository.backups());
-  PGR_ASSIGN(BackupChoice choice, choose_backups(backups, *history, plan.backup_id, time));
   Json salvage;
   PGR_ASSIGN(WalSource source, source_of(order, repository, &salvage));
+  PGR_ASSIGN(Asked asked, question_of(order, repository, source, *history, backups, report));
+  PGR_ASSIGN(BackupChoice choice, choose_backups(backups, *history, plan.backup_id, asked.bound));
   // A stopped primary's WAL to its very end: silence behind it means that nothing happened.
   bool proven = !plan.wait_for.empty() || source.end().has_value();
   std::optional<Resolved> found;
   std::optional<base::Error> refusal;
   for (const BackupRecord& backup : choice.candidates) {
-    auto resolved = resolve(repository, source, *history, backup, time, proven, report);
+    auto resolved = resolve(repository, source, *history, backup, asked.question, proven, report);
     if (resolved) {
       found = *resolved;
       break;
@@ -290,7 +481,7 @@ Result<Json> plan_restore(const Order& order, const archive::Repository& reposit
       break;
   }
   if (!found) return base::fail(*refusal);
-  if (!time && found->walk.gap && found->walk.missing) {
+  if (plan.target.latest() && found->walk.gap && found->walk.missing) {
     // The latest state was asked for, and this would not be it.
     return base::fail(base::refused(
         "WalGap",
@@ -300,7 +491,10 @@ Result<Json> plan_restore(const Order& order, const archive::Repository& reposit
                                   base::format_time_micro(found->last->time))
                     : "take a new backup"));
   }
-  if (time) PGR_TRY(check_branches(repository, *history, *time, found->answer, found->backup.major_version));
+  if (asked.question.time && plan.target.timeline == 0) {
+    PGR_TRY(check_branches(repository, *history, *asked.question.time, found->answer,
+                           found->backup.major_version));
+  }
 
   const auto& a = found->answer;
   const auto& segments = found->walk.segments;
@@ -379,17 +573,23 @@ Result<Json> plan_cutover(const Order& order, const archive::Repository& reposit
                                   candidate.number(), order.plan.candidate),
                       "restore onto that member first"));
   }
-  report.note("read", fmt::format("counting transactions on timeline {} after {}", history.parent().number(),
-                                  history.fork().text()));
-  if (order.plan.read_volume) return plan_cutover_from_dead(order, repository, history);
-  PGR_ASSIGN(auto commits,
-             commits_behind(repository, history.parent(), history.fork(), repository.record().major_version));
-  Json stake = {
-      {"transactions", commits.count}, {"fromLSN", history.fork().text()}, {"toLSN", commits.to.text()}};
+  if (order.plan.read_volume) {
+    report.note("read", fmt::format("counting transactions on timeline {} after {}",
+                                    history.parent().number(), history.fork().text()));
+    return plan_cutover_from_dead(order, repository, history);
+  }
+  // What the living primary's timeline has and the candidate's has not: they need not be parent and child.
+  TimelineId living = order.plan.timeline > 0 ? TimelineId(static_cast<std::uint32_t>(order.plan.timeline))
+                                              : history.parent();
+  PGR_ASSIGN(auto present, repository.history(living));
+  Lsn fork = parting(present, history);
+  report.note("read",
+              fmt::format("counting transactions on timeline {} after {}", living.number(), fork.text()));
+  PGR_ASSIGN(auto commits, commits_behind(repository, living, fork, repository.record().major_version));
+  Json stake = {{"transactions", commits.count}, {"fromLSN", fork.text()}, {"toLSN", commits.to.text()}};
   if (commits.first) stake["since"] = base::format_time_micro(*commits.first);
   if (commits.last) stake["until"] = base::format_time_micro(*commits.last);
-  return Json{
-      {"forkLSN", history.fork().text()}, {"parentTimeline", history.parent().number()}, {"atStake", stake}};
+  return Json{{"forkLSN", fork.text()}, {"parentTimeline", living.number()}, {"atStake", stake}};
 }
 
 // What somebody else has already done under the same kind, name and spec; null where nobody has.

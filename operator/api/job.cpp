@@ -1,6 +1,7 @@
 #include "api/job.hpp"
 
 #include <algorithm>
+#include <charconv>
 
 #include <fmt/format.h>
 
@@ -25,6 +26,62 @@ Json queries_json(const std::vector<Query>& queries) {
 }
 
 }  // namespace
+
+Json to_json(const TargetOrder& t) {
+  Json j = Json::object();
+  for (const auto& [key, value] : {std::pair{"targetTime", &t.time},
+                                   {"targetLSN", &t.lsn},
+                                   {"targetXID", &t.xid},
+                                   {"targetName", &t.name}}) {
+    if (!value->empty()) j[key] = *value;
+  }
+  if (t.immediate) j["targetImmediate"] = true;
+  if (t.exclusive) j["exclusive"] = *t.exclusive;
+  if (t.timeline != 0) j["targetTLI"] = t.timeline;
+  return j;
+}
+
+Result<TargetOrder> target_from_json(const Json& json) {
+  TargetOrder t;
+  base::Reader r(json, "target");
+  r.maybe("targetTime", &t.time);
+  r.maybe("targetLSN", &t.lsn);
+  r.maybe("targetXID", &t.xid);
+  r.maybe("targetName", &t.name);
+  r.maybe("targetImmediate", &t.immediate);
+  if (bool exclusive = false; r.maybe("exclusive", &exclusive)) t.exclusive = exclusive;
+  PGR_TRY(read_int(&r, "targetTLI", &t.timeline));
+  PGR_TRY(r.done());
+  return t;
+}
+
+bool TargetOrder::latest() const {
+  return time.empty() && lsn.empty() && xid.empty() && name.empty() && !immediate;
+}
+
+std::string TargetOrder::asked() const {
+  std::string out = exclusive.value_or(false) ? "before " : "";
+  if (!time.empty()) out += time;
+  if (!lsn.empty()) out += "LSN " + lsn;
+  if (!xid.empty()) out += "xid " + xid;
+  if (!name.empty()) out += "name " + name;
+  if (immediate) out += "immediate";
+  if (latest()) out += "latest";
+  if (timeline != 0) out += fmt::format(", timeline {}", timeline);
+  return out;
+}
+
+Result<std::uint32_t> xid_of(const std::string& text) {
+  std::uint64_t number = 0;
+  auto [end, failed] = std::from_chars(text.data(), text.data() + text.size(), number);
+  auto xid = static_cast<std::uint32_t>(number);
+  if (text.empty() || failed != std::errc() || end != text.data() + text.size() || xid < 3) {
+    return base::fail(base::ErrorCode::kInvalid,
+                      fmt::format("targetXID {} is not the number of a transaction", text),
+                      "write it as pg_current_xact_id() or pg_waldump shows it, like 745");
+  }
+  return xid;
+}
 
 Json to_json(const Order& o) {
   Json j = {
@@ -66,7 +123,7 @@ Json to_json(const Order& o) {
   if (o.job == jobs::kPlan || o.job == jobs::kProof) {
     j["plan"] = {{"method", o.plan.method},
                  {"backupID", o.plan.backup_id},
-                 {"targetTime", o.plan.target.time},
+                 {"target", to_json(o.plan.target)},
                  {"timeline", o.plan.timeline},
                  {"candidate", o.plan.candidate},
                  {"candidateTimeline", o.plan.candidate_timeline},
@@ -162,7 +219,9 @@ Result<Order> order_from_json(const Json& json) {
     base::Reader a(*part, "order.plan");
     a.maybe("method", &o.plan.method);
     a.maybe("backupID", &o.plan.backup_id);
-    a.maybe("targetTime", &o.plan.target.time);
+    if (const Json* target = a.child("target")) {
+      PGR_ASSIGN(o.plan.target, target_from_json(*target));
+    }
     PGR_TRY(read_int(&a, "timeline", &o.plan.timeline));
     a.maybe("candidate", &o.plan.candidate);
     PGR_TRY(read_int(&a, "candidateTimeline", &o.plan.candidate_timeline));

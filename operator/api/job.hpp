@@ -90,10 +90,25 @@ struct BackupOrder {
   std::string verify = "Manifest";  // Manifest | None
 };
 
-// The target as asked; at most one of the fields is set.
+// The target as asked, by the names of spec.recoveryTarget: at most one of the first five, none = the latest
+// moment; exclusive only with time, lsn or xid; any of them along a certain timeline.
 struct TargetOrder {
-  std::string time;  // RFC 3339; empty = latest
+  std::string time{};  // RFC 3339
+  std::string lsn{};
+  std::string xid{};   // as written: 32 bits, or 64 with the epoch
+  std::string name{};  // of a restore point
+  bool immediate = false;
+  std::optional<bool> exclusive{};  // not said is not the same as false: see TargetQuestion
+  int timeline = 0;                 // 0 = the live one
+
+  [[nodiscard]] bool latest() const;
+  // One short line for people: "latest", "2026-11-20T15:00:00Z", "before xid 745, timeline 1".
+  [[nodiscard]] std::string asked() const;
 };
+[[nodiscard]] Json to_json(const TargetOrder& target);
+[[nodiscard]] Result<TargetOrder> target_from_json(const Json& json);
+// The xid without its epoch, as WAL has it. kInvalid for text that is no transaction's number.
+[[nodiscard]] Result<std::uint32_t> xid_of(const std::string& text);
 
 struct Query {
   std::string sql, expect;

@@ -1,5 +1,7 @@
 #include "api/kinds.hpp"
 
+#include <charconv>
+
 #include <fmt/format.h>
 
 #include "base/hash.hpp"
@@ -47,6 +49,71 @@ Result<std::string> topology_ref(Reader* r) {
   ref.need("name", &name);
   PGR_TRY(ref.done());
   return name;
+}
+
+// YAML makes numbers of what nobody thought to quote.
+void text_or_number(Reader* r, std::string_view key, std::string* out) {
+  const Json* value = r->child(key);
+  if (value != nullptr && value->is_number_integer()) {
+    *out = value->dump();
+  } else {
+    r->maybe(key, out);
+  }
+}
+
+bool looks_like_lsn(std::string_view text) {
+  auto slash = text.find('/');
+  if (slash == std::string_view::npos) return false;
+  for (std::string_view half : {text.substr(0, slash), text.substr(slash + 1)}) {
+    if (half.empty() || half.size() > 8 ||
+        half.find_first_not_of("0123456789abcdefABCDEF") != std::string_view::npos)
+      return false;
+  }
+  return true;
+}
+
+Result<TargetOrder> recovery_target(const Json& json) {
+  const std::string path = "spec.recoveryTarget";
+  TargetOrder t;
+  Reader r(json, path);
+  std::string timeline;
+  r.maybe("targetTime", &t.time);
+  r.maybe("targetLSN", &t.lsn);
+  text_or_number(&r, "targetXID", &t.xid);
+  r.maybe("targetName", &t.name);
+  r.maybe("targetImmediate", &t.immediate);
+  if (bool exclusive = false; r.maybe("exclusive", &exclusive)) t.exclusive = exclusive;
+  text_or_number(&r, "targetTLI", &timeline);
+  PGR_TRY(r.done());
+  int kinds = (t.time.empty() ? 0 : 1) + (t.lsn.empty() ? 0 : 1) + (t.xid.empty() ? 0 : 1) +
+              (t.name.empty() ? 0 : 1) + (t.immediate ? 1 : 0);
+  if (kinds > 1) {
+    return fail(ErrorCode::kInvalid, fmt::format("{} names {} targets", path, kinds), "keep one of them");
+  }
+  if (kinds == 0 && timeline.empty()) {
+    return fail(ErrorCode::kInvalid, fmt::format("{} names no target", path),
+                "name one, or remove recoveryTarget to recover to the latest moment");
+  }
+  if (t.exclusive && t.time.empty() && t.lsn.empty() && t.xid.empty()) {
+    return fail(ErrorCode::kInvalid,
+                fmt::format("{}.exclusive needs targetTime, targetLSN or targetXID", path),
+                "remove exclusive");
+  }
+  if (!t.time.empty()) PGR_TRY(base::parse_time(t.time, path + ".targetTime"));
+  if (!t.lsn.empty() && !looks_like_lsn(t.lsn)) {
+    return fail(ErrorCode::kInvalid, fmt::format("{}.targetLSN {} is not a place in the WAL", path, t.lsn),
+                "write it as pg_current_wal_lsn() shows it, like 0/3000148");
+  }
+  if (!t.xid.empty()) PGR_TRY(xid_of(t.xid));
+  if (!timeline.empty()) {
+    auto [end, failed] = std::from_chars(timeline.data(), timeline.data() + timeline.size(), t.timeline);
+    if (failed != std::errc() || end != timeline.data() + timeline.size() || t.timeline < 1) {
+      return fail(ErrorCode::kInvalid,
+                  fmt::format("{}.targetTLI {} is not the number of a timeline", path, timeline),
+                  "write its number, like 1; to follow the live one leave it out");
+    }
+  }
+  return t;
 }
 
 }  // namespace
@@ -178,10 +245,7 @@ Result<RestoreSpec> restore_spec(const Json& spec) {
     }
   }
   if (const Json* target = r.child("recoveryTarget")) {
-    Reader t(*target, "spec.recoveryTarget");
-    t.maybe("targetTime", &s.target_time);
-    PGR_TRY(t.done());
-    if (!s.target_time.empty()) PGR_TRY(base::parse_time(s.target_time, "spec.recoveryTarget.targetTime"));
+    PGR_ASSIGN(s.target, recovery_target(*target));
   }
   {
     Reader to(r.required("to"), "spec.to");

@@ -104,7 +104,7 @@ struct RestoreSpec {
   std::string topology;
   std::string source = "Latest";  // Latest | Backup
   std::string backup_name;        // of a PostgresBackup
-  std::string target_time;        // RFC 3339 with zone; empty = latest
+  TargetOrder target;             // recoveryTarget; nothing set = latest
   std::string to_member;
   std::string salvage = "None";  // None | StoppedPrimary
   std::vector<Query> queries;

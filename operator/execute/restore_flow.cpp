@@ -70,12 +70,12 @@ StepResult plan_restore(Action& a, const api::RestoreSpec& spec) {
                                   target->workload.kind, target->workload.name),
                       "set spec.strategy.type: Recreate on the workload"));
   }
-  if (!spec.target_time.empty()) {
-    auto when = base::parse_time(spec.target_time, "spec.recoveryTarget.targetTime");
+  if (!spec.target.time.empty()) {
+    auto when = base::parse_time(spec.target.time, "spec.recoveryTarget.targetTime");
     if (!when) return StepResult::failed(when.error());
     if (*when > base::now()) {
       return StepResult::failed(
-          base::refused("TargetInFuture", fmt::format("targetTime {} lies in the future", spec.target_time),
+          base::refused("TargetInFuture", fmt::format("targetTime {} lies in the future", spec.target.time),
                         "leave recoveryTarget out to recover to the latest archived transaction"));
     }
   }
@@ -94,7 +94,11 @@ StepResult plan_restore(Action& a, const api::RestoreSpec& spec) {
       return *gate;
     auto session = connect_role(a, *scene, *primary);
     if (!session) return StepResult::of(session.error());
-    auto marked = mark_and_switch(*session, "pgrunbook " + a.meta.name);
+    auto marked = identify(*session);
+    // A timeline that the primary has left grows no more: nothing of it can still be on its way.
+    bool grows =
+        marked && (spec.target.timeline == 0 || spec.target.timeline == number_at(*marked, {"timeline"}));
+    if (grows) marked = mark_and_switch(*session, "pgrunbook " + a.meta.name);
     if (!marked) return StepResult::of(marked.error());
     a.status.operation.results["marker"] = *marked;
     if (auto saved = a.save(a); !saved) return StepResult::of(saved.error());
@@ -109,9 +113,11 @@ StepResult plan_restore(Action& a, const api::RestoreSpec& spec) {
   call.fill = [&](api::Order& o) {
     o.plan.read_volume = salvage;
     o.plan.backup_id = *id;
-    o.plan.target.time = spec.target_time;
+    o.plan.target = spec.target;
     o.plan.timeline = static_cast<int>(number_at(marker, {"timeline"}));
-    if (std::string segment = text_at(marker, {"segment"}); !segment.empty()) o.plan.wait_for = {segment};
+    // A backup has all the WAL up to its own consistent point.
+    std::string segment = spec.target.immediate ? "" : text_at(marker, {"segment"});
+    if (!segment.empty()) o.plan.wait_for = {segment};
     o.plan.counts = spec.counts;
   };
   StepResult r = run_job(a, *scene, call);
@@ -127,7 +133,7 @@ StepResult plan_restore(Action& a, const api::RestoreSpec& spec) {
     in["claims"].push_back(primary->data_claim_uid);
     in["primary"] = primary->name;
     in["primaryReplicas"] = primary->replicas;
-    in["targetTime"] = spec.target_time;
+    in["recoveryTarget"] = api::to_json(spec.target);
     // It is the primary that is stopped, down or not.
     in["approvalRequired"] = primary->replicas > 0;
   }
@@ -142,7 +148,7 @@ StepResult plan_restore(Action& a, const api::RestoreSpec& spec) {
   in["world"] = world_covered(*scene);
   in["cutover"] = spec.cutover;
   Json facts = {{"to", target->name},
-                {"target", spec.target_time.empty() ? "latest" : spec.target_time},
+                {"target", spec.target.asked()},
                 {"backupID", at(p, {"backupID"})},
                 {"timeline", at(p, {"timeline"})},
                 {"targetLSN", at(p, {"targetLSN"})},
@@ -182,7 +188,7 @@ StepResult plan_restore(Action& a, const api::RestoreSpec& spec) {
   }
   if (!changes.empty()) a.status.plan["gitChanges"] = changes;
   a.status.extra["backupID"] = at(p, {"backupID"});
-  a.status.extra["target"] = {{"asked", spec.target_time.empty() ? "latest" : spec.target_time},
+  a.status.extra["target"] = {{"asked", spec.target.asked()},
                               {"lsn", at(p, {"targetLSN"})},
                               {"included", at(p, {"included"})},
                               {"excluded", at(p, {"excluded"})}};
@@ -218,13 +224,15 @@ StepResult resolve_again(Action& a) {
   if (target == nullptr)
     return StepResult::failed(base::refused("NoMember", "the target is no longer in the topology"));
   const Json& in = a.status.operation.inputs;
+  auto asked = api::target_from_json(at(in, {"recoveryTarget"}));
+  if (!asked) return StepResult::failed(asked.error());
   JobCall call;
   call.step = "resolve";
   call.job = api::jobs::kPlan;
   call.member = target;
   call.fill = [&](api::Order& o) {
     o.plan.backup_id = text_at(in, {"backupID"});
-    o.plan.target.time = text_at(in, {"targetTime"});
+    o.plan.target = *asked;
     o.plan.timeline = static_cast<int>(number_at(in, {"timeline"}));
     o.plan.salvage = text_at(a.result("salvage"), {"salvage"});
   };

@@ -1,5 +1,6 @@
 #include "postgres/waldump.hpp"
 
+#include <algorithm>
 #include <charconv>
 
 #include <fmt/format.h>
@@ -40,6 +41,19 @@ base::Result<base::SystemTime> time_in(std::string_view text, std::string_view l
   return time;
 }
 
+// "...; subxacts: 746 747; ..."
+base::Result<> read_subxacts(std::string_view rest, std::string_view line, WalRecord* r) {
+  std::string_view list = behind(rest, "; subxacts:", ";,");
+  while (!list.empty()) {
+    auto end = std::min(list.find(' '), list.size());
+    std::uint32_t xid = 0;
+    if (end > 0 && !number(list.substr(0, end), &xid)) return unknown(line);
+    if (end > 0) r->subxacts.push_back(xid);
+    list.remove_prefix(std::min(end + 1, list.size()));
+  }
+  return {};
+}
+
 base::Result<> read_transaction(std::string_view word, std::string_view rest, std::string_view line,
                                 WalRecord* r) {
   if (word == "COMMIT" || word == "COMMIT_PREPARED") r->kind = WalRecordKind::kCommit;
@@ -58,7 +72,8 @@ base::Result<> read_transaction(std::string_view word, std::string_view rest, st
     when = rest.substr(colon + 2);
   }
   PGR_ASSIGN(r->time, time_in(when, line));
-  return {};
+  // A gid may hold any text; what resolves the prepared transaction names its parts again.
+  return word == "PREPARE" ? base::Result<>() : read_subxacts(rest, line, r);
 }
 
 base::Result<> read_xlog(std::string_view word, std::string_view rest, std::string_view line, WalRecord* r) {
@@ -67,6 +82,10 @@ base::Result<> read_xlog(std::string_view word, std::string_view rest, std::stri
     auto lsn = Lsn::parse(rest);
     if (!lsn) return unknown(line);
     r->backup_start = *lsn;
+  }
+  if (word == "RESTORE_POINT") {
+    r->kind = WalRecordKind::kRestorePoint;
+    r->name = std::string(rest);
   }
   if (word == "PARAMETER_CHANGE") {
     r->kind = WalRecordKind::kParameterChange;

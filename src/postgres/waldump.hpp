@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/result.hpp"
 #include "base/time.hpp"
@@ -20,6 +21,7 @@ enum class WalRecordKind {
   kBackupEnd,        // the end of a base backup: from here on its copy is consistent
   kParameterChange,  // max_connections and others were changed at a restart
   kTablespaceCreate,
+  kRestorePoint,  // pg_create_restore_point
   kOther,
 };
 
@@ -31,7 +33,9 @@ struct WalRecord {
   base::SystemTime time{};  // commit, abort and prepare records only
   Lsn backup_start;         // kBackupEnd: the redo location the backup began with
   std::map<std::string, std::string> settings{};  // kParameterChange, under the names of postgresql.conf
-  std::string path;                               // kTablespaceCreate: its location
+  std::string path{};                             // kTablespaceCreate: its location
+  std::string name{};                             // kRestorePoint
+  std::vector<std::uint32_t> subxacts{};          // kCommit, kAbort: savepoints and the like within it
 };
 
 // The end of a record of `total_length` bytes that begins at `start` (xlogreader.c: a record continues on the

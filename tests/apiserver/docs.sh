@@ -27,6 +27,7 @@ t "docs: backup.md shows the example" contains_example backup.md manifests/examp
 t "docs: restore.md shows the example to a time" contains_example restore.md manifests/examples/restore-to-time.yaml
 t "docs: restore.md shows the example to the latest" contains_example restore.md manifests/examples/restore-latest.yaml
 t "docs: restore.md shows the example with salvage" contains_example restore.md manifests/examples/restore-salvage.yaml
+t "docs: restore.md shows the example to an LSN" contains_example restore.md manifests/examples/restore-to-lsn.yaml
 t "docs: failover.md shows the example" contains_example failover.md manifests/examples/cutover.yaml
 t "docs: security.md names every right" rights_table
 t "docs: no dead links" no_dead_links

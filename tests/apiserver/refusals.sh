@@ -52,7 +52,42 @@ t "restore: a target that names nothing" refused restore-to-time '.spec.recovery
   'spec.recoveryTarget: Invalid value: "object": recoveryTarget names no target. HINT: set targetTime, or remove recoveryTarget to recover to the latest moment'
 t "restore: a misspelt targetTime is not the latest moment" lenient restore-to-time '.spec.recoveryTarget = {targettime: "2026-11-20T15:00:00Z"}' \
   'spec.recoveryTarget: Invalid value: "object": recoveryTarget names no target. HINT: set targetTime, or remove recoveryTarget to recover to the latest moment'
-t "restore: an unknown target by name" strict restore-to-time '.spec.recoveryTarget.targetXID = "12"' spec.recoveryTarget.targetXID
+t "restore: an unknown target by name" strict restore-to-time '.spec.recoveryTarget.targetTimeline = "12"' spec.recoveryTarget.targetTimeline
+
+target() { refused restore-to-time ".spec.recoveryTarget = $1" "spec.recoveryTarget$2"; } # value message
+good_target() { allowed restore-to-time ".spec.recoveryTarget = $1"; }
+t "target: two of them" target '{targetXID: "745", targetLSN: "0/3000148", targetTLI: 1}' \
+  ': Invalid value: "object": recoveryTarget names more than one target: targetLSN targetXID. HINT: keep one of them; targetTLI goes with any'
+t "target: all of them" target '{targetTime: "2026-11-20T15:00:00Z", targetXID: "745", targetLSN: "0/3000148", targetName: "a", targetImmediate: true}' \
+  ': Invalid value: "object": recoveryTarget names more than one target: targetTime targetLSN targetXID targetName targetImmediate. HINT: keep one of them; targetTLI goes with any'
+EXCLUSIVE=': Invalid value: "object": exclusive goes with targetTime, targetLSN or targetXID only. HINT: remove it; a restore point and the end of a backup lie between transactions'
+t "target: exclusive with a restore point" target '{targetName: "a", exclusive: true}' "$EXCLUSIVE"
+t "target: exclusive with the end of the backup" target '{targetImmediate: true, exclusive: false}' "$EXCLUSIVE"
+t "target: exclusive with a timeline alone" target '{targetTLI: 1, exclusive: true}' "$EXCLUSIVE"
+t "target: exclusive alone" refused restore-to-time '.spec.recoveryTarget = {exclusive: true}' \
+  'spec.recoveryTarget: Invalid value: "object": recoveryTarget names no target. HINT: set targetTime, or remove recoveryTarget to recover to the latest moment
+spec.recoveryTarget'"$EXCLUSIVE"
+for lsn in 3000148 0/ /3000148 0/300000148 0x3/14 0-3000148 "0/3000148 "; do
+  t "target: LSN '$lsn'" target "{targetLSN: \"$lsn\"}" \
+    ".targetLSN: Invalid value: \"string\": targetLSN $lsn is not a place in the WAL. HINT: write it as pg_current_wal_lsn() shows it, like 0/3000148"
+done
+for xid in '"0"' '"-5"' '"7e3"' '"0745"' '"745;"' -5 0; do
+  t "target: XID $xid" target "{targetXID: $xid}" \
+    ".targetXID: Invalid value: \"\": targetXID ${xid//\"/} is not the number of a transaction. HINT: write it in digits, like \"745\""
+done
+t "target: a name that YAML takes for a number" target '{targetName: 20261120}' \
+  '.targetName: Invalid value: "": targetName is the number 20261120 in YAML. HINT: write it in quotes, as it was given to pg_create_restore_point(): "20261120"'
+t "target: an empty name" target '{targetName: ""}' '.targetName: Invalid value: "": targetName is not the name of a restore point. HINT: it has 1 to 63 characters'
+t "target: not immediate" target '{targetImmediate: false}' '.targetImmediate: Invalid value: "boolean": targetImmediate: false asks for nothing. HINT: remove it'
+for tli in '"latest"' '"current"' 0 '"01"' -1; do
+  t "target: timeline $tli" target "{targetTLI: $tli}" \
+    ".targetTLI: Invalid value: \"\": targetTLI ${tli//\"/} is not the number of a timeline. HINT: write the number, like 1; to follow the living primary leave it out"
+done
+for value in '{targetXID: 745}' '{targetXID: "745", exclusive: true}' '{targetXID: "18446744073709551615"}' '{targetXID: 8589935337, targetTLI: 2}' \
+  '{targetLSN: "0/3000148"}' '{targetLSN: "FFFFFFFF/ffffffff", exclusive: false}' '{targetName: "20261120"}' '{targetImmediate: true}' '{targetTLI: 1}' \
+  '{targetTLI: "1", targetImmediate: true}' '{targetTime: "2026-11-20T15:00:00Z", exclusive: true, targetTLI: 1}'; do
+  t "target: $value is accepted" good_target "$value"
+done
 t "restore: source Backup without a backup" refused restore-latest 'del(.spec.source.backupRef)' \
   'spec.source: Invalid value: "object": source.type Backup names no backup. HINT: set source.backupRef.name to a PostgresBackup'
 t "restore: source Latest with a backup" refused restore-latest '.spec.source.type = "Latest"' \

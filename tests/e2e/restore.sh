@@ -1,7 +1,7 @@
 # Restores that end early are put back completely while the application writes on; one survives its operator.
 # shellcheck shell=bash
 tests=(wrong_expectation_is_put_back failed_restore_happens_once cancelled_recovery_is_put_back
-  operator_killed_in_a_recovery deleted_restore_is_put_back old_walbackup_is_left_alone)
+  operator_killed_in_a_recovery lsn_and_name_as_targets deleted_restore_is_put_back old_walbackup_is_left_alone)
 
 # A recovery that takes its time: in the verification, everything replayed.
 slow='select count(*) from (select pg_sleep(25)) x'
@@ -75,6 +75,29 @@ operator_killed_in_a_recovery() {
   same "rows of the standby (count/hash)" "$(rows postgresql-standby)" "$expected"
   same "replicas of postgresql-standby" "$(replicas postgresql-standby)" 1
   nothing_held pgr/good
+}
+
+# Noted just before somebody deletes; the application writes on all the while.
+lsn_and_name_as_targets() {
+  local lsn
+  lsn=$(scene_sql "$ns" postgresql "select pg_current_wal_lsn()")
+  scene_sql "$ns" postgresql "select pg_create_restore_point('20261120')" >/dev/null
+  scene_sql "$ns" postgresql "create table deleted as select * from organization; delete from organization where id <= 100" >/dev/null
+  user apply -f - <<<"$(restore_yaml by-name "" 'select count(*) from organization' 20000 | sed 's/^  to:/  recoveryTarget: {targetName: "20261120"}\n&/')"
+  finished pgr/by-name Completed 300
+  same "target of pgr/by-name" "$(field pgr/by-name target.asked)" "name 20261120"
+  # Where it is not quite sure what is meant it must be said: the application's next commit may begin right there.
+  user apply -f - <<<"$(restore_yaml by-lsn "" 'select count(*) from organization' 20000 | sed "s|^  to:|  recoveryTarget: {targetLSN: $lsn, exclusive: true, targetTLI: 1}\n&|")"
+  finished pgr/by-lsn Completed 300
+  same "target of pgr/by-lsn" "$(field pgr/by-lsn target.asked)" "before LSN $lsn, timeline 1"
+  user get pgr/by-lsn | grep -qF "before LSN $lsn, timeline 1" || fail "kubectl get does not show the target: $(user get pgr/by-lsn)"
+  user apply -f - <<<"$(restore_yaml by-xid "" | sed "s|^  to:|  recoveryTarget: {targetXID: 4000000000}\n&|")"
+  finished pgr/by-xid Failed 120
+  reason_is pgr/by-xid UnknownTransaction
+  says pgr/by-xid "has no commit of transaction 4000000000 from" "HINT: the nearest committed ones by number are"
+  same "replicas of postgresql-standby" "$(replicas postgresql-standby)" 1
+  scene_sql "$ns" postgresql "insert into organization select * from deleted where id <= 100; drop table deleted" >/dev/null
+  nothing_held pgr/by-lsn
 }
 
 deleted_restore_is_put_back() {

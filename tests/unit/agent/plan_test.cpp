@@ -25,6 +25,13 @@ BackupEntry backup(const std::string& id, std::uint32_t timeline, std::uint64_t 
   return {id, b, {}};
 }
 
+BackupBound until(int seconds) {
+  BackupBound b;
+  b.time = at(seconds);
+  b.words = "target " + base::format_time_micro(at(seconds));
+  return b;
+}
+
 TEST(PlanTimeline, TheLiveOneOrTheOneAskedFor) {
   RepositoryRecord r;
   TimelineRecord one, two;
@@ -49,13 +56,13 @@ TEST(PlanBackup, TheNewestThatEndedBeforeTheTarget) {
   TimelineHistory history(TimelineId(1));
   std::vector<BackupEntry> all{backup("a", 1, 0x100, 10), backup("b", 1, 0x200, 20),
                                backup("c", 1, 0x300, 30)};
-  auto choice = choose_backups(all, history, "", at(25));
+  auto choice = choose_backups(all, history, "", until(25));
   ASSERT_TRUE(choice);
   ASSERT_EQ(choice->candidates.size(), 2U);
   EXPECT_EQ(choice->candidates[0].id, "b");
   EXPECT_EQ(choice->candidates[1].id, "a");
   EXPECT_EQ(choose_backups(all, history, "", {})->candidates[0].id, "c");
-  EXPECT_EQ(choose_backups(all, history, "", at(20))->candidates[0].id, "b");  // by its end, not its begin
+  EXPECT_EQ(choose_backups(all, history, "", until(20))->candidates[0].id, "b");  // by its end, not its begin
 }
 
 TEST(PlanBackup, Refusals) {
@@ -63,7 +70,7 @@ TEST(PlanBackup, Refusals) {
   std::vector<BackupEntry> all{backup("a", 1, 0x100, 10)};
   EXPECT_EQ(choose_backups({}, history, "", {}).error().reason, "NoBackup");
   EXPECT_EQ(choose_backups(all, history, "x", {}).error().reason, "UnknownBackup");
-  auto early = choose_backups(all, history, "", at(5));
+  auto early = choose_backups(all, history, "", until(5));
   ASSERT_FALSE(early);
   EXPECT_EQ(early.error().reason, "TargetBeforeBackup");
   EXPECT_EQ(early.error().text(),
@@ -85,6 +92,41 @@ TEST(PlanBackup, AnAncestorsBackupCountsOnlyBeforeTheFork) {
   EXPECT_EQ(choice->candidates[0].id, "c");
   EXPECT_EQ(choice->candidates[1].id, "a");
   EXPECT_EQ(choose_backups(all, history, "b", {}).error().reason, "BackupOnOtherTimeline");
+}
+
+TEST(PlanBackup, ByTheEndOfTheBackupForAPlaceInTheWal) {
+  TimelineHistory history(TimelineId(1));
+  std::vector<BackupEntry> all{backup("a", 1, 0x100, 10), backup("b", 1, 0x200, 20)};
+  BackupBound bound;
+  bound.words = "target LSN 0/200";
+  bound.lsn = Lsn(0x200);
+  EXPECT_EQ(choose_backups(all, history, "", bound)->candidates[0].id, "b");
+  bound.lsn = Lsn(0x1FF);
+  EXPECT_EQ(choose_backups(all, history, "", bound)->candidates[0].id, "a");
+  bound.words = "target LSN 0/FF";
+  bound.lsn = Lsn(0xFF);
+  EXPECT_EQ(
+      choose_backups(all, history, "", bound).error().text(),
+      "target LSN 0/FF lies before the end of backup a. HINT: the earliest possible targetLSN is 0/100");
+  bound.record = true;
+  bound.words = "transaction 7 (at 0/FF)";
+  EXPECT_EQ(choose_backups(all, history, "", bound).error().text(),
+            "transaction 7 (at 0/FF) lies before the end of backup a. HINT: the earliest possible state is "
+            "the end of backup a (2027-01-15T08:00:10.000000Z): source.type Backup with it and "
+            "recoveryTarget.targetImmediate: true");
+}
+
+TEST(PlanTimeline, WhereTwoHistoriesPart) {
+  TimelineHistory one(TimelineId(1));
+  TimelineHistory two(TimelineId(2), {{TimelineId(1), Lsn(0x200)}});
+  TimelineHistory three(TimelineId(3), {{TimelineId(1), Lsn(0x300)}});
+  TimelineHistory four(TimelineId(4), {{TimelineId(1), Lsn(0x200)}, {TimelineId(2), Lsn(0x280)}});
+  EXPECT_EQ(parting(one, two), Lsn(0x200));
+  EXPECT_EQ(parting(two, one), Lsn(0x200));
+  EXPECT_EQ(parting(two, three), Lsn(0x200)) << "what the second one shares with the first";
+  EXPECT_EQ(parting(two, four), Lsn(0x280));
+  EXPECT_EQ(parting(four, three), Lsn(0x200));
+  EXPECT_EQ(parting(TimelineHistory(TimelineId(7)), one), Lsn());
 }
 
 TEST(PlanBranch, ATimeLivedThroughOnALeftTimelineIsRefused) {

@@ -153,6 +153,174 @@ TEST(Target, ATablespaceMadeBeforeTheTargetIsRefused) {
   EXPECT_EQ(a.error().reason, "TablespaceInWal");
 }
 
+TargetQuestion at_lsn(std::uint64_t lsn, std::optional<bool> exclusive = {}) {
+  TargetQuestion q = question({});
+  q.lsn = Lsn(lsn);
+  q.exclusive = exclusive;
+  return q;
+}
+TargetQuestion at_record(std::uint64_t lsn, bool exclusive = false) {
+  TargetQuestion q = question({});
+  q.record = Lsn(lsn);
+  if (exclusive) q.exclusive = true;
+  q.record_words = "transaction 2 (at 0/3000)";
+  return q;
+}
+
+struct LsnCase {
+  const char* what;
+  std::uint64_t lsn;
+  std::optional<bool> exclusive;
+  std::uint32_t last;  // xid of the last transaction included; 0 = refused as ambiguous
+};
+
+// Commits of 1, 2 and 3 at 0x2000, 0x3000 and 0x4000, each 0x40 long.
+TEST(TargetLsn, TableOfPlaces) {
+  std::vector<WalRecord> records{backup_end(), commit(0x2000, 20, 1), commit(0x3000, 30, 2),
+                                 abort_(0x3800, 35), commit(0x4000, 40, 3)};
+  WalEnd end;
+  end.until = Lsn(0x10000);
+  for (const LsnCase& c : {
+           LsnCase{"between two commits", 0x2800, {}, 1},
+           LsnCase{"between two, exclusive", 0x2800, true, 1},
+           LsnCase{"between two, inclusive", 0x2800, false, 1},
+           LsnCase{"where a commit ends: noted right after it", 0x3040, {}, 2},
+           LsnCase{"where a commit ends, exclusive: it lies before", 0x3040, true, 2},
+           LsnCase{"where a commit begins: noted before it, or read from pg_waldump", 0x3000, {}, 0},
+           LsnCase{"where a commit begins, exclusive", 0x3000, true, 1},
+           LsnCase{"where a commit begins, inclusive", 0x3000, false, 2},
+           LsnCase{"in the middle of a commit", 0x3010, {}, 0},
+           LsnCase{"in the middle of a commit, exclusive", 0x3010, true, 1},
+           LsnCase{"in the middle of a commit, inclusive", 0x3010, false, 2},
+           LsnCase{"in an abort there is nothing to ask", 0x3810, {}, 2},
+           LsnCase{"behind the last record, in WAL that is there", 0x8000, {}, 3},
+           LsnCase{"at the very end of the archive", 0x10000, {}, 3},
+       }) {
+    auto a = resolve_target(at_lsn(c.lsn, c.exclusive), records, end);
+    if (c.last == 0) {
+      ASSERT_FALSE(a) << c.what;
+      EXPECT_EQ(a.error().reason, "AmbiguousTarget") << c.what;
+      continue;
+    }
+    ASSERT_TRUE(a) << c.what << ": " << a.error().text();
+    EXPECT_EQ(a->included->xid, c.last) << c.what;
+    EXPECT_EQ(a->stop.start, a->included->start) << c.what;
+    EXPECT_EQ(a->excluded.has_value(), c.last < 3) << c.what;
+    if (a->excluded) {
+      EXPECT_EQ(a->excluded->xid, c.last + 1) << c.what;
+    }
+  }
+}
+
+TEST(TargetLsn, RefusalsNameTheNearest) {
+  std::vector<WalRecord> records{backup_end(), commit(0x2000, 20, 1), commit(0x3000, 30, 2)};
+  WalEnd end;
+  end.until = Lsn(0x10000);
+  EXPECT_EQ(
+      resolve_target(at_lsn(0x3000), records, end).error().text(),
+      "target LSN 0/3000 lies where the commit of transaction 2 (2027-01-15T08:00:30.000000Z) is "
+      "written: it may mean the moment before it or after it. HINT: add exclusive: true to leave that "
+      "transaction out, as for an LSN noted with pg_current_wal_lsn() before it; or exclusive: false to "
+      "include it");
+  auto early = resolve_target(at_lsn(0x1F3F), records, end);
+  EXPECT_EQ(early.error().reason, "TargetBeforeBackup");
+  EXPECT_EQ(early.error().text(),
+            "target LSN 0/1F3F lies before the end of backup b1: PostgreSQL would silently give a later "
+            "state. HINT: the earliest possible targetLSN with this backup is 0/1F40; or name an older "
+            "backup");
+  auto first = resolve_target(at_lsn(0x1F40), records, end);  // the one just named
+  ASSERT_TRUE(first) << first.error().text();
+  EXPECT_EQ(first->stop.start, Lsn(0x1F00));
+  auto late = resolve_target(at_lsn(0x10001), records, end);
+  EXPECT_EQ(late.error().reason, "TargetAfterArchive");
+  EXPECT_EQ(late.error().text(),
+            "target LSN 0/10001 lies behind 0/10000, the end of the WAL in the archive. HINT: the latest "
+            "possible targetLSN is 0/10000; or leave out recoveryTarget to get the latest state");
+  end.until = Lsn(0x5000);
+  end.missing_segment = "000000010000000000000005";
+  auto gap = resolve_target(at_lsn(0x6000), records, end);
+  EXPECT_EQ(gap.error().reason, "WalGap");
+  EXPECT_EQ(gap.error().text(),
+            "target LSN 0/6000 lies behind a gap in the archive; the first missing segment is "
+            "000000010000000000000005. HINT: the latest possible targetLSN is 0/5000");
+  EXPECT_TRUE(resolve_target(at_lsn(0x5000), records, end));
+  end.until = Lsn(0x3000);  // damaged behind the last commit: what was read counts
+  EXPECT_TRUE(resolve_target(at_lsn(0x3040), records, end));
+  EXPECT_FALSE(resolve_target(at_lsn(0x3041), records, end));
+}
+
+TEST(TargetLsn, AMinimalWalLevelBehindItIsNoneOfItsBusiness) {
+  WalRecord change = record(WalRecordKind::kParameterChange, 0x2800);
+  change.settings["wal_level"] = "minimal";
+  std::vector<WalRecord> records{backup_end(), commit(0x2000, 20), change, commit(0x3000, 40)};
+  WalEnd end;
+  end.until = Lsn(0x10000);
+  auto before = resolve_target(at_lsn(0x2100), records, end);
+  ASSERT_TRUE(before) << before.error().text();
+  EXPECT_EQ(before->stop.start, Lsn(0x2000));
+  auto behind = resolve_target(at_lsn(0x2900), records, end);
+  EXPECT_EQ(behind.error().reason, "WalLevelMinimal");
+  EXPECT_EQ(behind.error().hint, "the latest possible targetLSN is 0/2800; or use a backup made after that");
+  EXPECT_TRUE(resolve_target(at_lsn(0x2800), records, end)) << "the one just named";
+}
+
+TEST(TargetRecord, ATransactionAndTheOneBefore) {
+  std::vector<WalRecord> records{backup_end(), commit(0x2000, 20, 1), commit(0x3000, 19, 2),
+                                 commit(0x4000, 40, 3)};
+  auto with = resolve_target(at_record(0x3000), records, {});
+  ASSERT_TRUE(with) << with.error().text();
+  EXPECT_EQ(with->stop.start, Lsn(0x3000));
+  EXPECT_EQ(with->included->xid, 2U);
+  EXPECT_EQ(with->excluded->xid, 3U);
+  auto without = resolve_target(at_record(0x3000, true), records, {});
+  ASSERT_TRUE(without) << without.error().text();
+  EXPECT_EQ(without->stop.start, Lsn(0x2000));
+  EXPECT_EQ(without->excluded->xid, 2U);
+  auto first = resolve_target(at_record(0x2000, true), records, {});
+  ASSERT_TRUE(first) << first.error().text();
+  EXPECT_EQ(first->stop.start, Lsn(0x1F00)) << "nothing before it: the backup's own point";
+  EXPECT_FALSE(first->included);
+  auto early = resolve_target(at_record(0x1100), {commit(0x1100, 5, 2), backup_end()}, {});
+  EXPECT_EQ(early.error().reason, "TargetBeforeBackup");
+  WalEnd gap;
+  gap.missing_segment = "000000010000000000000005";
+  auto behind = resolve_target(at_record(0x6000), records, gap);
+  EXPECT_EQ(behind.error().reason, "WalGap");
+  EXPECT_EQ(behind.error().text(),
+            "transaction 2 (at 0/3000) lies behind a gap in the archive; the first missing segment is "
+            "000000010000000000000005. HINT: the latest possible targetTime is 2027-01-15T08:00:40.000000Z");
+}
+
+TEST(TargetRecord, ARestorePointItself) {
+  std::vector<WalRecord> records{backup_end(), commit(0x2000, 20, 1),
+                                 record(WalRecordKind::kRestorePoint, 0x2800), commit(0x3000, 30, 2)};
+  auto a = resolve_target(at_record(0x2800), records, {});
+  ASSERT_TRUE(a) << a.error().text();
+  EXPECT_EQ(a->stop.start, Lsn(0x2800));
+  EXPECT_EQ(a->included->xid, 1U);
+  EXPECT_EQ(a->excluded->xid, 2U);
+}
+
+TEST(TargetImmediate, IsTheBackupsConsistentPoint) {
+  TargetQuestion q = question({});
+  q.immediate = true;
+  auto a = resolve_target(q, {commit(0x1100, 5, 1), backup_end(), commit(0x2000, 20, 2)}, {});
+  ASSERT_TRUE(a) << a.error().text();
+  EXPECT_EQ(a->stop.start, Lsn(0x1F00));
+  EXPECT_EQ(a->included->xid, 1U);
+  EXPECT_EQ(a->excluded->xid, 2U);
+  EXPECT_EQ(resolve_target(q, {commit(0x1100, 5, 1)}, {}).error().reason, "WalGap");
+}
+
+TEST(Target, ExclusiveLeavesOutWhatWasCommittedAtExactlyThatTime) {
+  TargetQuestion q = question(30);
+  q.exclusive = true;
+  auto a = resolve_target(q, {backup_end(), commit(0x2000, 20, 1), commit(0x3000, 30, 2)}, {});
+  ASSERT_TRUE(a) << a.error().text();
+  EXPECT_EQ(a->included->xid, 1U);
+  EXPECT_EQ(a->excluded->xid, 2U);
+}
+
 // PostgreSQL's loop in its own words (xlogrecovery.c, recoveryStopsBefore), against 20,000 random histories
 // whose clocks jump.
 TEST(Target, FollowsPostgresRuleForClocksThatJump) {

@@ -26,6 +26,12 @@ TEST_P(EveryJob, OrderSurvives) {
   o.plan.method = "Base";
   o.plan.backup_id = "b";
   o.plan.target.time = "2026-11-20T15:00:00Z";
+  o.plan.target.lsn = "0/3000148";  // all of them at once, as no person may ask
+  o.plan.target.xid = "745";
+  o.plan.target.name = "a 'name'";
+  o.plan.target.immediate = true;
+  o.plan.target.exclusive = false;
+  o.plan.target.timeline = 1;
   o.plan.timeline = 2;
   o.plan.candidate = "c";
   o.plan.candidate_timeline = 3;
@@ -47,6 +53,10 @@ TEST_P(EveryJob, OrderSurvives) {
   EXPECT_EQ(to_json(*read), written);
   EXPECT_EQ(read->member->port, 5433);
   EXPECT_EQ(read->undo, o.undo);
+  if (o.job == std::string(jobs::kPlan)) {
+    EXPECT_EQ(read->plan.target.asked(), o.plan.target.asked());
+    EXPECT_EQ(read->plan.target.exclusive, false);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Jobs, EveryJob,

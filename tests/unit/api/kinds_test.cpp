@@ -104,8 +104,36 @@ INSTANTIATE_TEST_SUITE_P(
               UNKNOWN("spec.undo")},
         Wrong{"SourceField", "PostgresRestore", kRestore, "/source/archive", "{}", "UnknownField",
               UNKNOWN("spec.source.archive")},
-        Wrong{"TargetField", "PostgresRestore", kRestore, "/recoveryTarget", R"({"targetXID": "7"})",
-              "UnknownField", UNKNOWN("spec.recoveryTarget.targetXID")},
+        Wrong{"TargetField", "PostgresRestore", kRestore, "/recoveryTarget", R"({"targetTimeline": "7"})",
+              "UnknownField", UNKNOWN("spec.recoveryTarget.targetTimeline")},
+        Wrong{"NoTarget", "PostgresRestore", kRestore, "/recoveryTarget", "{}", "Invalid",
+              "spec.recoveryTarget names no target. HINT: name one, or remove recoveryTarget to recover to "
+              "the latest moment"},
+        Wrong{"ImmediateFalse", "PostgresRestore", kRestore, "/recoveryTarget",
+              R"({"targetImmediate": false})", "Invalid",
+              "spec.recoveryTarget names no target. HINT: name one, or remove recoveryTarget to recover to "
+              "the latest moment"},
+        Wrong{"TwoTargets", "PostgresRestore", kRestore, "/recoveryTarget",
+              R"({"targetXID": "7", "targetLSN": "0/3000148"})", "Invalid",
+              "spec.recoveryTarget names 2 targets. HINT: keep one of them"},
+        Wrong{"ExclusiveName", "PostgresRestore", kRestore, "/recoveryTarget",
+              R"({"targetName": "a", "exclusive": false})", "Invalid",
+              "spec.recoveryTarget.exclusive needs targetTime, targetLSN or targetXID. HINT: remove "
+              "exclusive"},
+        Wrong{"NumericName", "PostgresRestore", kRestore, "/recoveryTarget", R"({"targetName": 7})",
+              "Invalid", "spec.recoveryTarget.targetName is 7, not a string. HINT: put it in quotes"},
+        Wrong{"NoLsn", "PostgresRestore", kRestore, "/recoveryTarget", R"({"targetLSN": "3000148"})",
+              "Invalid",
+              "spec.recoveryTarget.targetLSN 3000148 is not a place in the WAL. HINT: write it as "
+              "pg_current_wal_lsn() shows it, like 0/3000148"},
+        Wrong{"FrozenXid", "PostgresRestore", kRestore, "/recoveryTarget", R"({"targetXID": 4294967298})",
+              "Invalid",
+              "targetXID 4294967298 is not the number of a transaction. HINT: write it as "
+              "pg_current_xact_id() or pg_waldump shows it, like 745"},
+        Wrong{"LatestTimeline", "PostgresRestore", kRestore, "/recoveryTarget", R"({"targetTLI": "latest"})",
+              "Invalid",
+              "spec.recoveryTarget.targetTLI latest is not the number of a timeline. HINT: write its number, "
+              "like 1; to follow the live one leave it out"},
         Wrong{"ToField", "PostgresRestore", kRestore, "/to/member/keep", "true", "UnknownField",
               UNKNOWN("spec.to.member.keep")},
         Wrong{"VerificationField", "PostgresRestore", kRestore, "/verification", R"({"checksums": true})",
@@ -188,7 +216,7 @@ TEST(Defaults, OfActions) {
   EXPECT_EQ(b->verify, "Manifest");
   auto r = restore_spec(parsed(kRestore));
   ASSERT_TRUE(r.has_value());
-  EXPECT_EQ(r->target_time, "");
+  EXPECT_EQ(r->target.asked(), "latest");
   EXPECT_EQ(r->salvage, "None");
   EXPECT_EQ(r->cutover, "None");
   EXPECT_EQ(r->mode, "Execute");
@@ -227,6 +255,39 @@ TEST(Meta, IsReadWhateverItsShape) {
   EXPECT_TRUE(m.annotations.is_object());
 }
 
+struct Target {
+  const char* json;
+  const char* asked;
+  std::uint32_t xid;
+};
+
+TEST(Targets, SurviveTheNumbersOfYAMLAndAreShownAsTheyWereAsked) {
+  for (const Target& t : {
+           Target{R"({"targetTime": "2026-11-20T15:00:00Z"})", "2026-11-20T15:00:00Z", 0},
+           Target{R"({"targetTime": "2026-11-20T15:00:00Z", "exclusive": true})",
+                  "before 2026-11-20T15:00:00Z", 0},
+           Target{R"({"targetLSN": "0/3000148", "exclusive": false})", "LSN 0/3000148", 0},
+           Target{R"({"targetLSN": "0/3000148", "exclusive": true})", "before LSN 0/3000148", 0},
+           Target{R"({"targetXID": 745})", "xid 745", 745},
+           Target{R"({"targetXID": "745", "exclusive": true, "targetTLI": 1})", "before xid 745, timeline 1",
+                  745},
+           Target{R"({"targetXID": 8589935337})", "xid 8589935337", 745},
+           Target{R"({"targetXID": "18446744073709551615"})", "xid 18446744073709551615", 4294967295U},
+           Target{R"({"targetName": "20261120"})", "name 20261120", 0},
+           Target{R"({"targetImmediate": true, "targetTLI": "2"})", "immediate, timeline 2", 0},
+           Target{R"({"targetTLI": 3})", "latest, timeline 3", 0},
+       }) {
+    Json spec = parsed(kRestore);
+    spec["recoveryTarget"] = parsed(t.json);
+    auto r = restore_spec(spec);
+    ASSERT_TRUE(r.has_value()) << t.json << ": " << r.error().text();
+    EXPECT_EQ(r->target.asked(), t.asked);
+    if (t.xid != 0) {
+      EXPECT_EQ(*xid_of(r->target.xid), t.xid);
+    }
+  }
+}
+
 // ---- crds/ against the decoders
 
 struct KindOfFile {
@@ -246,7 +307,7 @@ class Schema : public testing::TestWithParam<KindOfFile> {
 
 // A value that the schema allows, with every field set.
 Json full(const YAML::Node& schema, const std::string& name) {
-  if (schema["x-kubernetes-int-or-string"]) return "1";
+  if (schema["x-kubernetes-int-or-string"]) return "9";
   auto type = schema["type"].as<std::string>();
   if (type == "object" && schema["properties"]) {
     Json out = Json::object();
@@ -262,8 +323,21 @@ Json full(const YAML::Node& schema, const std::string& name) {
   if (type == "integer") return 1;
   // The last word of an enum, so that unions (Latest, Backup) have their struct.
   if (schema["enum"]) return schema["enum"][schema["enum"].size() - 1].as<std::string>();
-  return name == "targetTime" ? "2026-11-20T15:00:00Z" : "x";
+  if (name == "targetTime") return "2026-11-20T15:00:00Z";
+  return name == "targetLSN" ? "0/3000148" : "x";
 }
+
+// Of the targets only one can be there.
+Json with_target(Json spec, const std::string& kept) {
+  if (!spec.contains("recoveryTarget")) return spec;
+  Json& target = spec["recoveryTarget"];
+  for (const char* name : {"targetTime", "targetLSN", "targetXID", "targetName", "targetImmediate"}) {
+    if (name != kept) target.erase(name);
+  }
+  if (kept == "targetName" || kept == "targetImmediate") target.erase("exclusive");
+  return spec;
+}
+Json full_spec(const YAML::Node& schema) { return with_target(full(schema, "spec"), "targetTime"); }
 
 // Every object of the schema with the path by which a decoder names it.
 void objects(const YAML::Node& schema, const std::string& path, const Json::json_pointer& at,
@@ -281,9 +355,11 @@ void objects(const YAML::Node& schema, const std::string& path, const Json::json
 }
 
 TEST_P(Schema, EveryFieldIsDecoded) {
-  Json spec = full(spec_schema(), "spec");
-  auto error = complaint(GetParam().kind, spec);
-  EXPECT_FALSE(error.has_value()) << error->text() << "\n" << spec.dump(2);
+  for (const char* target : {"targetTime", "targetLSN", "targetXID", "targetName", "targetImmediate"}) {
+    Json spec = with_target(full(spec_schema(), "spec"), target);
+    auto error = complaint(GetParam().kind, spec);
+    EXPECT_FALSE(error.has_value()) << error->text() << "\n" << spec.dump(2);
+  }
 }
 
 TEST_P(Schema, EveryObjectIsDecodedStrictly) {
@@ -293,7 +369,7 @@ TEST_P(Schema, EveryObjectIsDecodedStrictly) {
   EXPECT_GT(all.size(), 1U);
   for (const auto& [path, at] : all) {
     if (passed_on(path)) continue;
-    Json spec = full(schema, "spec");
+    Json spec = full_spec(schema);
     spec[at]["zz"] = 1;
     auto error = complaint(GetParam().kind, spec);
     ASSERT_TRUE(error.has_value()) << path;
@@ -318,7 +394,7 @@ TEST_P(Schema, EveryWordOfEveryEnumIsDecoded) {
     for (const auto& field : here["properties"]) {
       if (!field.second["enum"]) continue;
       for (const auto& word : field.second["enum"]) {
-        Json spec = full(schema, "spec");
+        Json spec = full_spec(schema);
         auto text = word.as<std::string>();
         spec[at][field.first.as<std::string>()] = text;
         if (path == "spec.source" && text == "Latest") spec[at].erase("backupRef");
@@ -357,7 +433,8 @@ TEST(SchemaNames, TheDecodersReadNothingElse) {
   std::stringstream text;
   text << source.rdbuf();
   std::string code = text.str();
-  std::regex read(R"re((?:\.|->)(?:need|maybe|word|child|required)\("(\w+)"|take\("(\w+)")re");
+  std::regex read(
+      R"re((?:\.|->)(?:need|maybe|word|child|required)\("(\w+)"|(?:take\(|text_or_number\(&r, )"(\w+)")re");
   for (std::sregex_iterator it(code.begin(), code.end(), read), end; it != end; ++it) {
     in_code.insert((*it)[1].matched ? (*it)[1].str() : (*it)[2].str());
   }
@@ -365,7 +442,8 @@ TEST(SchemaNames, TheDecodersReadNothingElse) {
 }
 
 TEST(Examples, AreDecoded) {
-  for (const char* file : {"topology", "backup", "restore-to-time", "restore-latest", "cutover"}) {
+  for (const char* file :
+       {"topology", "backup", "restore-to-time", "restore-latest", "restore-to-lsn", "cutover"}) {
     YAML::Node node =
         YAML::LoadFile(fmt::format("{}/manifests/examples/{}.yaml", PGRUNBOOK_SOURCE_DIR, file));
     std::function<Json(const YAML::Node&)> json = [&](const YAML::Node& n) -> Json {

@@ -55,6 +55,32 @@ TEST(Waldump, AGidThatLooksLikeATime) {
   EXPECT_EQ(time_of(r), "2026-11-20T17:23:23.901134Z");
 }
 
+TEST(Waldump, PartsOfATransaction) {
+  auto r = parsed(
+      "rmgr: Transaction len (rec/tot):     66/    66, tx:        716, lsn: 0/0150ADD8, prev 0/0150AD60, "
+      "desc: COMMIT 2026-11-20 17:23:23.120616 UTC; rels: base/5/16384; subxacts: 717 718; inval msgs: "
+      "catcache 21");
+  EXPECT_EQ(r.subxacts, (std::vector<std::uint32_t>{717, 718}));
+  auto abort = parsed(
+      "rmgr: Transaction len (rec/tot):     66/    66, tx:        720, lsn: 0/0150ADD8, prev 0/0150AD60, "
+      "desc: ABORT 2026-11-20 17:23:23.120616 UTC; subxacts: 721");
+  EXPECT_EQ(abort.subxacts, std::vector<std::uint32_t>{721});
+  auto prepared = parsed(
+      "rmgr: Transaction len (rec/tot):     66/    66, tx:          0, lsn: 0/0150ADD8, prev 0/0150AD60, "
+      "desc: COMMIT_PREPARED 725: 2026-11-20 17:23:23.959156 UTC; subxacts: 726 727");
+  EXPECT_EQ(prepared.xid, 725U);
+  EXPECT_EQ(prepared.subxacts, (std::vector<std::uint32_t>{726, 727}));
+}
+
+TEST(Waldump, RestorePoints) {
+  auto r = parsed(
+      "rmgr: XLOG        len (rec/tot):     98/    98, tx:          0, lsn: 0/0150AE20, prev 0/0150ADD8, "
+      "desc: RESTORE_POINT before, the: batch");
+  EXPECT_EQ(r.kind, WalRecordKind::kRestorePoint);
+  EXPECT_EQ(r.name, "before, the: batch");
+  EXPECT_EQ(r.end.text(), "0/150AE88");
+}
+
 TEST(Waldump, Xlog) {
   auto end = parsed(
       "rmgr: XLOG        len (rec/tot):     34/    34, tx:          0, lsn: 0/020000D8, prev 0/02000060, "
