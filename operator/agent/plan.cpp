@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "agent/agent.hpp"
+#include "agent/preflight.hpp"
 #include "agent/wal_reader.hpp"
 
 namespace pgrunbook::agent {
@@ -263,6 +264,7 @@ Result<Json> plan_restore(const Order& order, const archive::Repository& reposit
       break;
   }
   if (!found) return base::fail(*refusal);
+  if (plan.onto_member && order.member) PGR_TRY(check_member(*order.member, found->backup));
   if (!time && found->walk.gap && found->walk.missing) {
     // The latest state was asked for, and this would not be it.
     return base::fail(base::refused(

@@ -72,7 +72,8 @@ Json to_json(const Order& o) {
                  {"candidateTimeline", o.plan.candidate_timeline},
                  {"waitFor", strings(o.plan.wait_for)},
                  {"waitSeconds", o.plan.wait_seconds},
-                 {"counts", strings(o.plan.counts)}};
+                 {"counts", strings(o.plan.counts)},
+                 {"ontoMember", o.plan.onto_member}};
   }
   if (o.job == jobs::kRecover) {
     j["recover"] = {{"backupID", o.recover.backup_id},
@@ -163,6 +164,7 @@ Result<Order> order_from_json(const Json& json) {
     a.maybe("waitFor", &o.plan.wait_for);
     PGR_TRY(read_int(&a, "waitSeconds", &o.plan.wait_seconds));
     a.maybe("counts", &o.plan.counts);
+    a.maybe("ontoMember", &o.plan.onto_member);
     PGR_TRY(a.done());
   }
   if (const Json* part = r.child("recover")) {

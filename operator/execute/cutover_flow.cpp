@@ -24,6 +24,19 @@ const plan::MemberView* to_of(Action& a, const plan::SceneView& scene) {
   return scene.member(text_at(a.status.operation.inputs, {"to"}));
 }
 
+JobCall fence_call(Action& a, const plan::MemberView* from) {
+  JobCall call;
+  call.step = "fence";
+  call.job = api::jobs::kFence;
+  call.member = from;
+  call.data = specs::Mount::kReadWrite;
+  call.fill = [&a](api::Order& o) {
+    o.fence.timeline = static_cast<int>(number_at(a.status.operation.inputs, {"candidateTimeline"}));
+    o.fence.fork_lsn = text_at(a.status.operation.inputs, {"forkLSN"});
+  };
+  return call;
+}
+
 StepResult plan_cutover(Action& a, const api::FailoverSpec& spec) {
   Json& in = a.status.operation.inputs;
   in["topology"] = spec.topology;
@@ -38,9 +51,7 @@ StepResult plan_cutover(Action& a, const api::FailoverSpec& spec) {
         "name one of its members"));
   }
   if (from == nullptr) {
-    return StepResult::blocked(base::refused("NoPrimary",
-                                             "no member is selected by all of the topology's Services",
-                                             "correct the selector or spec.services"));
+    return StepResult::blocked(plan::no_primary(*scene));
   }
   if (from == to) {
     return unless_done_before(
@@ -52,7 +63,11 @@ StepResult plan_cutover(Action& a, const api::FailoverSpec& spec) {
   for (const plan::ServiceView& s : scene->services) {
     auto next = plan::switched_selector(s, *to, scene->members);
     if (!next) return StepResult::failed(next.error());
+    if (auto gate = strangers_gate(a.world, s.name, *next, *to)) return *gate;
     in["services"][s.name] = {{"uid", s.uid}, {"old", s.selector}, {"new", *next}, {"port", s.port}};
+  }
+  for (const plan::MemberView* m : {from, to}) {
+    if (auto gate = recreate_gate(*m)) return *gate;
   }
   if (to->pods.empty() || !plan::pod_ready(to->pods.front())) {
     return StepResult::blocked(
@@ -63,11 +78,11 @@ StepResult plan_cutover(Action& a, const api::FailoverSpec& spec) {
     return *gate;
   if (auto gate = clients_follow_gate(a.world, *scene, *from, *to)) return *gate;
   auto there = connect_role(a, *scene, *to);
-  if (!there) return StepResult::of(there.error().in("connect to the candidate"));
+  if (!there) return not_connected(a, there.error().in("connect to the candidate"));
   auto who_to = identify(*there);
   if (!who_to) return StepResult::of(who_to.error());
   auto here = connect_role(a, *scene, *from);
-  if (!here) return StepResult::of(here.error().in("connect to the primary"));
+  if (!here) return not_connected(a, here.error().in("connect to the primary"));
   auto who_from = identify(*here);
   if (!who_from) return StepResult::of(who_from.error());
   if (at(*who_to, {"inRecovery"}) != Json(false) ||
@@ -81,17 +96,20 @@ StepResult plan_cutover(Action& a, const api::FailoverSpec& spec) {
                     text_at(*who_from, {"systemIdentifier"}), number_at(*who_from, {"timeline"})),
         "restore to it first with a PostgresRestore"));
   }
+  JobCall call;
+  call.step = "plan";
+  call.job = api::jobs::kPlan;
+  call.member = from;
+  call.attempt = a.status.operation.attempt;
+  if (auto gate = room_gate(a, call.step, call.attempt,
+                            {wish_of(a, *scene, call), wish_of(a, *scene, fence_call(a, from))}))
+    return *gate;
   if (a.result("marker").is_null()) {
     auto marked = mark_and_switch(*here, "pgrunbook " + a.meta.name);
     if (!marked) return StepResult::of(marked.error());
     a.status.operation.results["marker"] = *marked;
     if (auto saved = a.save(a); !saved) return StepResult::of(saved.error());
   }
-  JobCall call;
-  call.step = "plan";
-  call.job = api::jobs::kPlan;
-  call.member = from;
-  call.attempt = a.status.operation.attempt;
   call.fill = [&](api::Order& o) {
     o.plan.candidate = to->name;
     o.plan.candidate_timeline = static_cast<int>(number_at(*who_to, {"timeline"}));
@@ -147,19 +165,6 @@ StepResult plan_cutover(Action& a, const api::FailoverSpec& spec) {
   a.status.extra["from"] = from->name;
   a.status.extra["to"] = to->name;
   return StepResult::done();
-}
-
-JobCall fence_call(Action& a, const plan::MemberView* from) {
-  JobCall call;
-  call.step = "fence";
-  call.job = api::jobs::kFence;
-  call.member = from;
-  call.data = specs::Mount::kReadWrite;
-  call.fill = [&a](api::Order& o) {
-    o.fence.timeline = static_cast<int>(number_at(a.status.operation.inputs, {"candidateTimeline"}));
-    o.fence.fork_lsn = text_at(a.status.operation.inputs, {"forkLSN"});
-  };
-  return call;
 }
 
 // Its pod must be there before the stop: starting a Job takes seconds, and the applications are down
