@@ -164,6 +164,7 @@ refused_by_kubectl() {
 # Topologies, and actions that need nothing of each other: all made at once.
 refused_side_by_side() {
   tfrs=$(scene get pgt tfrs -o json)
+  standby=$(scene get deploy postgresql-standby -o json)
   : >"$work/objects"
   : >"$work/expected"
   # What a member is.
@@ -319,6 +320,7 @@ refused_for_want_of_room() {
   : >"$work/objects"
   : >"$work/expected"
   _scene_until 60 "no pod of a Job is left" no_job_pods
+  sleep 4 # the quota is counted anew
   used=$(scene get resourcequota quota -o jsonpath='{.status.used.limits\.memory}')
   scene patch resourcequota quota --type=merge -p '{"spec":{"hard":{"limits.memory":"100Mi"}}}'
   backup no-room tfrs
