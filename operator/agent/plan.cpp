@@ -8,6 +8,7 @@
 
 #include "agent/agent.hpp"
 #include "agent/locate.hpp"
+#include "agent/preflight.hpp"
 #include "agent/salvage.hpp"
 #include "agent/wal_reader.hpp"
 
@@ -481,6 +482,7 @@ Result<Json> plan_restore(const Order& order, const archive::Repository& reposit
       break;
   }
   if (!found) return base::fail(*refusal);
+  if (plan.onto_member && order.member) PGR_TRY(check_member(*order.member, found->backup));
   if (plan.target.latest() && found->walk.gap && found->walk.missing) {
     // The latest state was asked for, and this would not be it.
     return base::fail(base::refused(

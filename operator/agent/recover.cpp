@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <filesystem>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <fmt/format.h>
@@ -14,6 +13,7 @@
 #include "agent/exchange.hpp"
 #include "agent/lay_down.hpp"
 #include "agent/member_agent.hpp"
+#include "agent/preflight.hpp"
 #include "agent/replay.hpp"
 #include "agent/role.hpp"
 #include "agent/scram.hpp"
@@ -85,20 +85,6 @@ std::uint64_t tree_bytes(const std::string& path) {
     if (it->is_regular_file(one) && !it->is_symlink(one)) sum += it->file_size(one);
   }
   return sum;
-}
-
-Result<> check_space(const Work& w) {
-  struct statvfs s{};
-  if (::statvfs(w.member.mount.c_str(), &s) != 0)
-    return base::fail(base::system_error("look at", w.member.mount));
-  std::uint64_t free = static_cast<std::uint64_t>(s.f_bavail) * s.f_frsize;
-  std::uint64_t need = w.backup.tar_bytes + (std::uint64_t{8} * w.backup.segment_size);
-  if (free >= need) return {};
-  return base::fail(
-      base::refused("NotEnoughSpace",
-                    fmt::format("{} has {} MiB free, the restored copy beside the old one needs {} MiB",
-                                w.member.mount, free >> 20U, need >> 20U),
-                    "make the volume larger, or free space on it"));
 }
 
 // Takes what belongs to a former life out of the new directory and keeps it beside the journal.
@@ -379,7 +365,7 @@ Result<Answer> recover(Work* w) {
     }
   }
   PGR_TRY(base::remove_tree(w->sibling));
-  PGR_TRY(check_space(*w));
+  PGR_TRY(check_space(w->member, w->backup));
 
   auto made = make_new_directory(w);
   if (!made) {

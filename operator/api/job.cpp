@@ -130,6 +130,7 @@ Json to_json(const Order& o) {
                  {"waitFor", strings(o.plan.wait_for)},
                  {"waitSeconds", o.plan.wait_seconds},
                  {"counts", strings(o.plan.counts)},
+                 {"ontoMember", o.plan.onto_member},
                  {"readVolume", o.plan.read_volume},
                  {"salvage", o.plan.salvage}};
   }
@@ -230,6 +231,7 @@ Result<Order> order_from_json(const Json& json) {
     a.maybe("counts", &o.plan.counts);
     a.maybe("readVolume", &o.plan.read_volume);
     a.maybe("salvage", &o.plan.salvage);
+    a.maybe("ontoMember", &o.plan.onto_member);
     PGR_TRY(a.done());
   }
   if (const Json* part = r.child("recover")) {

@@ -124,6 +124,7 @@ struct PlanOrder {
   std::vector<std::string> wait_for;  // segments that must have arrived first (marker, switch, wait)
   int wait_seconds = 60;
   std::vector<std::string> counts;  // tables to count before and after, as information
+  bool onto_member = false;         // restore: whether the member's volume and image can take it
   // The member's volume is mounted read-only: its WAL counts as well. For a cutover: from a stopped primary.
   bool read_volume = false;
   std::string salvage;  // uid of the action whose salvaged WAL counts as well

@@ -66,6 +66,7 @@ Archiving look(World& world, const plan::SceneView& scene, const plan::MemberVie
       {}, Deadline::after(std::chrono::seconds(5)));
   if (!rows || rows->empty()) {
     out.message = rows ? "pg_stat_archiver is empty" : rows.error().text();
+    if (!rows) out.reason = rows.error().reason_or_code();
     return out;
   }
   const sql::Row& r = rows->front();
@@ -77,7 +78,7 @@ Archiving look(World& world, const plan::SceneView& scene, const plan::MemberVie
   if (waiting > 0) out.archiver["oldestReadySeconds"] = oldest;
   if (r[8]) out.primary["lsn"] = *r[8];
   bool ours = r[1].value_or("").find("pgrunbook-agent archive-wal") != std::string::npos &&
-              r[1].value_or("").find(m.repository) != std::string::npos;
+              r[1].value_or("").find(" --repository " + m.repository + " ") != std::string::npos;
   if (r[0] != "on" || !ours) {
     out.status = "False";
     out.reason = ours || r[1].value_or("").empty() ? "NotSetUp" : "ForeignArchiveCommand";
@@ -197,10 +198,9 @@ runtime::Outcome reconcile_topology(World& world, runtime::Metrics& metrics, con
                : runtime::Outcome(scene.error());
   const plan::MemberView* primary = scene->member(scene->primary);
   if (primary == nullptr) {
-    set("ServiceConsistent", "False", "NoPrimary", "the Services do not agree on one member");
-    return stalled(base::refused("NoPrimary",
-                                 "the topology's Services do not select exactly one of its members",
-                                 "correct the selectors, or spec.services and spec.members"));
+    base::Error why = plan::no_primary(*scene);
+    set("ServiceConsistent", "False", why.reason, why.text());
+    return stalled(why);
   }
   status["primary"] = primary->name;
   set("ServiceConsistent", "True", "OneMember", fmt::format("every Service selects {}", primary->name));

@@ -27,8 +27,7 @@ StepResult plan_backup(Action& a, const api::BackupSpec& spec) {
   if (!scene) return StepResult::of(scene.error());
   const plan::MemberView* primary = scene->member(scene->primary);
   if (primary == nullptr) {
-    return StepResult::blocked(base::refused("NoPrimary", "no member is selected by the topology's Services",
-                                             "correct the selector or spec.services"));
+    return StepResult::blocked(plan::no_primary(*scene));
   }
   Json labels = specs::job_labels(scene->topology, a.meta.uid, "backup", scene->spec.jobs.labels);
   if (auto gate = network_gate(
@@ -50,7 +49,7 @@ StepResult plan_backup(Action& a, const api::BackupSpec& spec) {
           "ConfigureAndRestart";
       return StepResult::blocked(e);
     }
-    return StepResult::of(session.error());
+    return not_connected(a, session.error());
   }
   auto who = identify(*session);
   if (!who) return StepResult::of(who.error());
@@ -60,6 +59,12 @@ StepResult plan_backup(Action& a, const api::BackupSpec& spec) {
   call.member = primary;
   call.attempt = a.status.operation.attempt;
   call.fill = [](api::Order& o) { o.plan.method = "Base"; };
+  JobCall copy;
+  copy.step = "backup";
+  copy.job = api::jobs::kBackup;
+  copy.member = primary;
+  if (auto gate = room_gate(a, call.step, call.attempt, {wish_of(a, *scene, call), wish_of(a, *scene, copy)}))
+    return *gate;
   StepResult r = run_job(a, *scene, call);
   if (r.kind != StepResult::Kind::kDone) return r;
   if (auto before = already(a, r.result)) return *before;

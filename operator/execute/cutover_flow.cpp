@@ -24,6 +24,20 @@ const plan::MemberView* to_of(Action& a, const plan::SceneView& scene) {
   return scene.member(text_at(a.status.operation.inputs, {"to"}));
 }
 
+JobCall fence_call(Action& a, const plan::MemberView* from) {
+  JobCall call;
+  call.step = "fence";
+  call.job = api::jobs::kFence;
+  call.member = from;
+  call.data = specs::Mount::kReadWrite;
+  call.fill = [&a](api::Order& o) {
+    o.fence.timeline = static_cast<int>(number_at(a.status.operation.inputs, {"candidateTimeline"}));
+    o.fence.fork_lsn = text_at(a.status.operation.inputs, {"forkLSN"});
+    o.fence.salvage = text_at(a.status.operation.inputs, {"salvage"});
+  };
+  return call;
+}
+
 StepResult plan_cutover(Action& a, const api::FailoverSpec& spec) {
   Json& in = a.status.operation.inputs;
   in["topology"] = spec.topology;
@@ -38,9 +52,7 @@ StepResult plan_cutover(Action& a, const api::FailoverSpec& spec) {
         "name one of its members"));
   }
   if (from == nullptr) {
-    return StepResult::blocked(base::refused("NoPrimary",
-                                             "no member is selected by all of the topology's Services",
-                                             "correct the selector or spec.services"));
+    return StepResult::blocked(plan::no_primary(*scene));
   }
   if (from == to) {
     return unless_done_before(
@@ -52,7 +64,11 @@ StepResult plan_cutover(Action& a, const api::FailoverSpec& spec) {
   for (const plan::ServiceView& s : scene->services) {
     auto next = plan::switched_selector(s, *to, scene->members);
     if (!next) return StepResult::failed(next.error());
+    if (auto gate = strangers_gate(a.world, s.name, *next, *to)) return *gate;
     in["services"][s.name] = {{"uid", s.uid}, {"old", s.selector}, {"new", *next}, {"port", s.port}};
+  }
+  for (const plan::MemberView* m : {from, to}) {
+    if (auto gate = recreate_gate(*m)) return *gate;
   }
   if (to->pods.empty() || !plan::pod_ready(to->pods.front())) {
     return StepResult::blocked(
@@ -63,7 +79,7 @@ StepResult plan_cutover(Action& a, const api::FailoverSpec& spec) {
     return *gate;
   if (auto gate = clients_follow_gate(a.world, *scene, *from, *to)) return *gate;
   auto there = connect_role(a, *scene, *to);
-  if (!there) return StepResult::of(there.error().in("connect to the candidate"));
+  if (!there) return not_connected(a, there.error().in("connect to the candidate"));
   auto who_to = identify(*there);
   if (!who_to) return StepResult::of(who_to.error());
   // A primary that is down cannot be asked: its volume is read instead, and must end where it was salvaged.
@@ -77,7 +93,7 @@ StepResult plan_cutover(Action& a, const api::FailoverSpec& spec) {
   Result<Json> who_from = Json::object();
   if (!dead) {
     auto connected = connect_role(a, *scene, *from);
-    if (!connected) return StepResult::of(connected.error().in("connect to the primary"));
+    if (!connected) return not_connected(a, connected.error().in("connect to the primary"));
     here.emplace(std::move(*connected));
     who_from = identify(*here);
     if (!who_from) return StepResult::of(who_from.error());
@@ -101,18 +117,21 @@ StepResult plan_cutover(Action& a, const api::FailoverSpec& spec) {
                     text_at(*who_from, {"systemIdentifier"}), number_at(*who_from, {"timeline"})),
         "restore to it first with a PostgresRestore"));
   }
-  if (!dead && a.result("marker").is_null()) {
-    auto marked = mark_and_switch(*here, "pgrunbook " + a.meta.name);
-    if (!marked) return StepResult::of(marked.error());
-    a.status.operation.results["marker"] = *marked;
-    if (auto saved = a.save(a); !saved) return StepResult::of(saved.error());
-  }
   JobCall call;
   call.step = "plan";
   call.job = api::jobs::kPlan;
   call.member = from;
   if (dead) call.data = specs::Mount::kReadOnly;
   call.attempt = a.status.operation.attempt;
+  if (auto gate = room_gate(a, call.step, call.attempt,
+                            {wish_of(a, *scene, call), wish_of(a, *scene, fence_call(a, from))}))
+    return *gate;
+  if (!dead && a.result("marker").is_null()) {
+    auto marked = mark_and_switch(*here, "pgrunbook " + a.meta.name);
+    if (!marked) return StepResult::of(marked.error());
+    a.status.operation.results["marker"] = *marked;
+    if (auto saved = a.save(a); !saved) return StepResult::of(saved.error());
+  }
   call.fill = [&](api::Order& o) {
     o.plan.candidate = to->name;
     o.plan.candidate_timeline = static_cast<int>(number_at(*who_to, {"timeline"}));
@@ -175,20 +194,6 @@ StepResult plan_cutover(Action& a, const api::FailoverSpec& spec) {
   a.status.extra["from"] = from->name;
   a.status.extra["to"] = to->name;
   return StepResult::done();
-}
-
-JobCall fence_call(Action& a, const plan::MemberView* from) {
-  JobCall call;
-  call.step = "fence";
-  call.job = api::jobs::kFence;
-  call.member = from;
-  call.data = specs::Mount::kReadWrite;
-  call.fill = [&a](api::Order& o) {
-    o.fence.timeline = static_cast<int>(number_at(a.status.operation.inputs, {"candidateTimeline"}));
-    o.fence.fork_lsn = text_at(a.status.operation.inputs, {"forkLSN"});
-    o.fence.salvage = text_at(a.status.operation.inputs, {"salvage"});
-  };
-  return call;
 }
 
 // Its pod must be there before the stop: starting a Job takes seconds, and the applications are down

@@ -23,6 +23,14 @@ Result<Json> policies(World& world) {
   return at(list, {"items"});
 }
 
+// What may pass by itself is waited for this long before a person is called.
+constexpr auto kPatience = std::chrono::seconds(20);
+
+bool young(const Action& a) {
+  auto began = base::parse_time(a.status.start_time, "startTime");
+  return began && base::now() - *began < kPatience;
+}
+
 struct Missing {
   std::string who, denied, yaml;
 };
@@ -97,7 +105,8 @@ std::optional<StepResult> network_gate(World& world, const std::string& who, con
                                        const Json& client_labels, const plan::MemberView& server) {
   auto all = policies(world);
   if (!all) return StepResult::of(all.error().in("read NetworkPolicies"));
-  plan::Verdict v = plan::network_verdict(*all, world.ns, client_labels, server.labels, server.port);
+  plan::Verdict v =
+      plan::network_verdict(*all, world.ns, client_labels, server.labels, server.port, server.port_names);
   if (v.allowed()) return std::nullopt;
   return blocked({missing(who, policy_name, v, client_labels, server)}, server);
 }
@@ -115,8 +124,9 @@ std::optional<StepResult> clients_follow_gate(World& world, const plan::SceneVie
   std::vector<Missing> cut_off;
   std::vector<Json> named;
   for (const auto& [who, labels] : clients) {
-    bool before = plan::network_verdict(*all, world.ns, labels, from.labels, from.port).allowed();
-    plan::Verdict after = plan::network_verdict(*all, world.ns, labels, to.labels, to.port);
+    bool before =
+        plan::network_verdict(*all, world.ns, labels, from.labels, from.port, from.port_names).allowed();
+    plan::Verdict after = plan::network_verdict(*all, world.ns, labels, to.labels, to.port, to.port_names);
     if (!before || after.allowed()) continue;
     if (std::any_of(named.begin(), named.end(), [&](const Json& some) { return contains(labels, some); }))
       continue;
@@ -125,6 +135,59 @@ std::optional<StepResult> clients_follow_gate(World& world, const plan::SceneVie
   }
   if (cut_off.empty()) return std::nullopt;
   return blocked(cut_off, to);
+}
+
+plan::PodWish wish_of(const plan::MemberView& member) {
+  return {fmt::format("the pod of member {}", member.name), at(member.pod_template, {"spec"}), false};
+}
+
+std::optional<StepResult> room_gate(Action& a, const std::string& step, int attempt,
+                                    const std::vector<plan::PodWish>& wishes) {
+  auto job = a.world.api.get(kube::kinds::kJob, a.world.ns,
+                             specs::job_name(a.kind, a.meta.uid, step, attempt), World::soon());
+  if (job) return std::nullopt;
+  if (job.error().code != ErrorCode::kNotFound) return StepResult::of(job.error());
+  auto quotas = a.world.api.list(kube::kinds::kResourceQuota, a.world.ns, {}, World::soon());
+  if (!quotas) return StepResult::of(quotas.error().in("read ResourceQuotas"));
+  auto ranges = a.world.api.list(kube::kinds::kLimitRange, a.world.ns, {}, World::soon());
+  if (!ranges) return StepResult::of(ranges.error().in("read LimitRanges"));
+  auto refusal = plan::no_room(at(*quotas, {"items"}), at(*ranges, {"items"}), wishes);
+  if (!refusal) return std::nullopt;
+  if (refusal->may_pass && young(a))
+    return StepResult::waiting(refusal->error.text(), std::chrono::seconds(1));
+  return StepResult::blocked(refusal->error);
+}
+
+std::optional<StepResult> strangers_gate(World& world, const std::string& service, const Json& selector,
+                                         const plan::MemberView& to) {
+  auto pods = world.api.list(kube::kinds::kPod, world.ns, {}, World::soon());
+  if (!pods) return StepResult::of(pods.error());
+  Json workloads = Json::array();
+  for (const kube::Resource* kind : {&kube::kinds::kDeployment, &kube::kinds::kStatefulSet}) {
+    auto list = world.api.list(*kind, world.ns, {}, World::soon());
+    if (!list) return StepResult::of(list.error());
+    for (Json item : at(*list, {"items"})) {
+      item["kind"] = kind->kind;  // items of a list do not say it
+      workloads.push_back(std::move(item));
+    }
+  }
+  auto only = plan::leads_only_to(service, selector, to, at(*pods, {"items"}), workloads);
+  if (!only) return StepResult::failed(only.error());
+  return std::nullopt;
+}
+
+std::optional<StepResult> recreate_gate(const plan::MemberView& member) {
+  if (member.recreate) return std::nullopt;
+  return StepResult::failed(
+      base::refused("RollingUpdate",
+                    fmt::format("{} {} has strategy RollingUpdate: two pods could open one data directory",
+                                member.workload.kind, member.workload.name),
+                    "set spec.strategy.type: Recreate on the workload"));
+}
+
+StepResult not_connected(const Action& a, const Error& e) {
+  if (e.reason == "Unreachable" && !young(a)) return StepResult::blocked(e);
+  return StepResult::of(e);
 }
 
 StepResult hold_volumes(Action& a, const std::vector<std::string>& claim_uids) {

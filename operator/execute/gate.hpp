@@ -2,6 +2,7 @@
 #pragma once
 
 #include "execute/world.hpp"
+#include "plan/room.hpp"
 
 namespace pgrunbook::execute {
 
@@ -17,6 +18,23 @@ namespace pgrunbook::execute {
 [[nodiscard]] std::optional<StepResult> clients_follow_gate(World& world, const plan::SceneView& scene,
                                                             const plan::MemberView& from,
                                                             const plan::MemberView& to);
+
+// Where the namespace's ResourceQuotas and LimitRanges leave no room for what the action will start: Blocked
+// with the figures, before anything is scaled; waiting first where it is only in use just now. Judged only
+// until the Job of `step` is made: from then on the action's own pods would count against it.
+[[nodiscard]] std::optional<StepResult> room_gate(Action& a, const std::string& step, int attempt,
+                                                  const std::vector<plan::PodWish>& wishes);
+[[nodiscard]] plan::PodWish wish_of(const plan::MemberView& member);
+
+// Failed where a Service's new selector would lead to pods that are not the candidate's.
+[[nodiscard]] std::optional<StepResult> strangers_gate(World& world, const std::string& service,
+                                                       const Json& selector, const plan::MemberView& to);
+
+// Failed where two pods could open one data directory.
+[[nodiscard]] std::optional<StepResult> recreate_gate(const plan::MemberView& member);
+
+// A failed connection during planning: waited for at first, Blocked once it has lasted.
+[[nodiscard]] StepResult not_connected(const Action& a, const Error& e);
 
 // Holds the volumes of the named claims' uids for this action by Leases pgrunbook-<first 8 of the uid>. Kept
 // until release_volumes; a holder that is finished or gone is replaced.

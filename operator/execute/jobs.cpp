@@ -98,7 +98,42 @@ std::optional<api::Answer> ended(const Json& pod) {
   return lost;
 }
 
+specs::JobRequest request_of(Action& a, const plan::SceneView& scene, const JobCall& call,
+                             const std::string& name) {
+  specs::JobRequest q;
+  q.name = name;
+  q.step = call.step;
+  q.member = call.member;
+  q.data = call.data;
+  q.member_sized = call.member_sized;
+  q.owner = a.owner_reference();
+  q.topology = scene.topology;
+  q.overrides = &scene.spec.jobs;
+  q.agent_image = a.world.agent_image;
+  q.transcript_config_map = call.transcript_config_map;
+  if (call.with_application_login) q.connection = &scene.spec.connection;
+  q.order.job = call.job;
+  q.order.action = a.ref();
+  q.order.repository = {call.member->repository, scene.topology, scene.topology_uid};
+  api::MemberRef ref;
+  ref.name = call.member->name;
+  ref.mount = call.member->mount;
+  ref.data_directory = call.member->data_directory;
+  ref.claim_uid = call.member->data_claim_uid;
+  ref.archive_mount_repository = call.member->repository;
+  ref.host = call.host;
+  ref.port = call.member->port;
+  q.order.member = ref;
+  if (call.fill) call.fill(q.order);
+  return q;
+}
+
 }  // namespace
+
+plan::PodWish wish_of(Action& a, const plan::SceneView& scene, const JobCall& call) {
+  Json job = specs::build_job(request_of(a, scene, call, "wish"));
+  return {fmt::format("the pod of Job {}", call.step), at(job, {"spec", "template", "spec"}), true};
+}
 
 StepResult run_job(Action& a, const plan::SceneView& scene, const JobCall& call) {
   const std::string tries_key = call.step + "-tries";
@@ -108,31 +143,7 @@ StepResult run_job(Action& a, const plan::SceneView& scene, const JobCall& call)
   if (!job && job.error().code != ErrorCode::kNotFound)
     return StepResult::of(job.error().in("read Job " + name));
   if (!job) {
-    specs::JobRequest q;
-    q.name = name;
-    q.step = call.step;
-    q.member = call.member;
-    q.data = call.data;
-    q.member_sized = call.member_sized;
-    q.owner = a.owner_reference();
-    q.topology = scene.topology;
-    q.overrides = &scene.spec.jobs;
-    q.agent_image = a.world.agent_image;
-    q.transcript_config_map = call.transcript_config_map;
-    if (call.with_application_login) q.connection = &scene.spec.connection;
-    q.order.job = call.job;
-    q.order.action = a.ref();
-    q.order.repository = {call.member->repository, scene.topology, scene.topology_uid};
-    api::MemberRef ref;
-    ref.name = call.member->name;
-    ref.mount = call.member->mount;
-    ref.data_directory = call.member->data_directory;
-    ref.claim_uid = call.member->data_claim_uid;
-    ref.archive_mount_repository = call.member->repository;
-    ref.host = call.host;
-    ref.port = call.member->port;
-    q.order.member = ref;
-    if (call.fill) call.fill(q.order);
+    specs::JobRequest q = request_of(a, scene, call, name);
     auto created = a.world.api.create(kube::kinds::kJob, a.world.ns, specs::build_job(q), World::soon());
     if (!created && created.error().code != ErrorCode::kAlreadyExists) {
       // Forbidden by quota or PodSecurity comes here as 403 with the rule's own words.
@@ -207,7 +218,11 @@ StepResult run_job(Action& a, const plan::SceneView& scene, const JobCall& call)
       std::string why = explain(a, text_at(*pod, {"metadata", "name"}));
       return StepResult::blocked(base::refused(
           "PodDoesNotStart", fmt::format("the pod of Job {} does not start: {} {}", name, reason, why),
-          "it goes on by itself once the pod can start"));
+          why.find("run as root") != std::string::npos || why.find("non-root") != std::string::npos
+              ? "Jobs never run as root: set securityContext.runAsUser in the member's pod template to the "
+                "uid "
+                "that owns the data directory"
+              : "it goes on by itself once the pod can start"));
     }
     return StepResult::waiting("starting Job " + name, std::chrono::milliseconds(400));
   }

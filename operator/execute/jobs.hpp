@@ -3,6 +3,7 @@
 #pragma once
 
 #include "execute/world.hpp"
+#include "plan/room.hpp"
 #include "specs/job.hpp"
 
 namespace pgrunbook::execute {
@@ -26,6 +27,9 @@ struct JobCall {
 // kDone with the Answer's result; kFailed with its reason; kWaiting with the last progress line; kBlocked
 // where no pod can start (quota, scheduling, image), explained from the events.
 [[nodiscard]] StepResult run_job(Action& a, const plan::SceneView& scene, const JobCall& call);
+
+// What such a Job asks of the namespace, for room_gate().
+[[nodiscard]] plan::PodWish wish_of(Action& a, const plan::SceneView& scene, const JobCall& call);
 
 // Whether the Job exists, and its main container is running now.
 [[nodiscard]] Result<bool> job_running(Action& a, const std::string& step, int attempt);

@@ -28,6 +28,14 @@ Result<std::string> backup_id(Action& a, const api::RestoreSpec& spec) {
                                     fmt::format("PostgresBackup {} does not exist", spec.backup_name),
                                     "correct spec.source.backupRef, or use source.type Latest"));
   }
+  std::string of = text_at(*object, {"spec", "topologyRef", "name"});
+  if (of != spec.topology) {
+    return base::fail(base::refused(
+        "BackupOfOtherTopology",
+        fmt::format("PostgresBackup {} is of topology {}, the restore is of {}", spec.backup_name, of,
+                    spec.topology),
+        "name a backup of the same topology in spec.source.backupRef, or correct spec.topologyRef"));
+  }
   std::string id = text_at(*object, {"status", "backupID"});
   if (text_at(*object, {"status", "phase"}) != "Completed" || id.empty()) {
     return base::fail(base::refused("BackupNotCompleted",
@@ -52,8 +60,7 @@ StepResult plan_restore(Action& a, const api::RestoreSpec& spec) {
   }
   const plan::MemberView* primary = scene->member(scene->primary);
   if (primary == nullptr) {
-    return StepResult::blocked(base::refused("NoPrimary", "no member is selected by the topology's Services",
-                                             "correct the selector or spec.services"));
+    return StepResult::blocked(plan::no_primary(*scene));
   }
   if (primary == target) {
     return unless_done_before(
@@ -63,12 +70,14 @@ StepResult plan_restore(Action& a, const api::RestoreSpec& spec) {
             fmt::format("member {} is the primary; a restore goes to a member that is not", target->name),
             "restore beside it: name a standby in spec.to.member"));
   }
-  if (!target->recreate) {
-    return StepResult::failed(
-        base::refused("RollingUpdate",
-                      fmt::format("{} {} has strategy RollingUpdate: two pods could open one data directory",
-                                  target->workload.kind, target->workload.name),
-                      "set spec.strategy.type: Recreate on the workload"));
+  if (auto gate = recreate_gate(*target)) return *gate;
+  if (target->data_directory == target->mount) {
+    return StepResult::failed(base::refused(
+        "DataDirectoryIsMountRoot",
+        fmt::format("the data directory {} of member {} is the root of its volume: nothing can be exchanged "
+                    "beside it",
+                    target->data_directory, target->name),
+        "set PGDATA to a directory below the volume's root, or restore onto another member"));
   }
   if (!spec.target.time.empty()) {
     auto when = base::parse_time(spec.target.time, "spec.recoveryTarget.targetTime");
@@ -81,8 +90,32 @@ StepResult plan_restore(Action& a, const api::RestoreSpec& spec) {
   }
   auto id = backup_id(a, spec);
   if (!id) return StepResult::of(id.error());
+  // The recovery's Job cannot start without them, and its target is stopped by then.
+  // Where the operator may not read the Secret, the Job's pod still may.
+  if (auto role = application_role(a.world, *scene);
+      !role && role.error().code != base::ErrorCode::kForbidden)
+    return StepResult::of(role.error());
 
   const bool salvage = spec.salvage == "StoppedPrimary";
+  JobCall call;
+  call.step = "plan";
+  call.job = api::jobs::kPlan;
+  call.member = salvage ? primary : target;
+  call.data = specs::Mount::kReadOnly;  // room, noexec and version are looked at before anything is stopped
+  call.attempt = a.status.operation.attempt;
+  {
+    JobCall recovery;
+    recovery.step = "recover";
+    recovery.job = api::jobs::kRecover;
+    recovery.member = target;
+    recovery.data = specs::Mount::kReadWrite;
+    recovery.member_sized = true;
+    recovery.with_application_login = true;
+    std::vector<plan::PodWish> wishes{wish_of(a, *scene, call), wish_of(a, *scene, recovery)};
+    if (target->replicas == 0) wishes.push_back(wish_of(*target));
+    if (auto gate = room_gate(a, call.step, call.attempt, wishes)) return *gate;
+  }
+
   if (salvage) {
     StepResult down = is_down(a, *scene, *primary);
     if (down.kind == StepResult::Kind::kFailed) return unless_done_before(a, *scene, *primary, down.error);
@@ -93,7 +126,7 @@ StepResult plan_restore(Action& a, const api::RestoreSpec& spec) {
     if (auto gate = network_gate(a.world, "the operator", "pgrunbook-operator", a.world.own_labels, *primary))
       return *gate;
     auto session = connect_role(a, *scene, *primary);
-    if (!session) return StepResult::of(session.error());
+    if (!session) return not_connected(a, session.error());
     auto marked = identify(*session);
     // A timeline that the primary has left grows no more: nothing of it can still be on its way.
     bool grows =
@@ -104,13 +137,8 @@ StepResult plan_restore(Action& a, const api::RestoreSpec& spec) {
     if (auto saved = a.save(a); !saved) return StepResult::of(saved.error());
   }
   const Json& marker = a.result("marker");
-  JobCall call;
-  call.step = "plan";
-  call.job = api::jobs::kPlan;
-  call.member = salvage ? primary : target;
-  if (salvage) call.data = specs::Mount::kReadOnly;
-  call.attempt = a.status.operation.attempt;
   call.fill = [&](api::Order& o) {
+    o.plan.onto_member = !salvage;  // with salvage it is the other volume that is mounted; see "resolve"
     o.plan.read_volume = salvage;
     o.plan.backup_id = *id;
     o.plan.target = spec.target;
@@ -230,9 +258,11 @@ StepResult resolve_again(Action& a) {
   call.step = "resolve";
   call.job = api::jobs::kPlan;
   call.member = target;
+  call.data = specs::Mount::kReadOnly;
   call.fill = [&](api::Order& o) {
     o.plan.backup_id = text_at(in, {"backupID"});
     o.plan.target = *asked;
+    o.plan.onto_member = true;
     o.plan.timeline = static_cast<int>(number_at(in, {"timeline"}));
     o.plan.salvage = text_at(a.result("salvage"), {"salvage"});
   };

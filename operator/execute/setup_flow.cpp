@@ -23,16 +23,9 @@ StepResult plan_setup(Action& a, const api::TopologySpec& spec) {
   if (!scene) return StepResult::of(scene.error());
   const plan::MemberView* m = scene->member(scene->primary);
   if (m == nullptr) {
-    return StepResult::blocked(base::refused("NoPrimary", "no member is selected by the topology's Services",
-                                             "correct the selector or spec.services"));
+    return StepResult::blocked(plan::no_primary(*scene));
   }
-  if (!m->recreate) {
-    return StepResult::blocked(
-        base::refused("RollingUpdate",
-                      fmt::format("{} {} has strategy RollingUpdate: two pods could open one data directory",
-                                  m->workload.kind, m->workload.name),
-                      "set spec.strategy.type: Recreate on the workload"));
-  }
+  if (auto gate = recreate_gate(*m)) return StepResult::blocked(gate->error);
   std::vector<std::string> running;
   for (const plan::ApplicationView& app : scene->applications) {
     if (app.replicas > 0 || !app.pods.empty()) running.push_back(app.workload.name);
@@ -48,18 +41,46 @@ StepResult plan_setup(Action& a, const api::TopologySpec& spec) {
   if (auto gate = network_gate(a.world, "the operator", "pgrunbook-operator", a.world.own_labels, *m))
     return *gate;
   auto login = application_login(a.world, *scene, *m);
+  // Nothing is touched yet: what a person mends in a Secret is seen at the next look.
+  if (!login && login.error().code == base::ErrorCode::kRefused) return StepResult::blocked(login.error());
   if (!login) return StepResult::of(login.error());
   auto session = a.world.connect(*login, Deadline::after(std::chrono::seconds(8)));
-  if (!session) return StepResult::of(session.error());
+  if (!session) return not_connected(a, session.error());
+  // ALTER SYSTEM would change nothing: the server's command line and environment outrank it.
+  auto fixed = session->query(
+      "select name, setting, source from pg_settings where name in ('archive_mode', 'archive_command') and "
+      "source in ('command line', 'environment variable', 'override')",
+      {}, Deadline::after(std::chrono::seconds(5)));
+  if (!fixed) return StepResult::of(fixed.error());
+  if (!fixed->empty()) {
+    const sql::Row& r = fixed->front();
+    return StepResult::blocked(
+        base::refused("SettingsOverridden",
+                      fmt::format("{} is started with {} = {} ({}), which outranks what setup would write",
+                                  m->name, r[0].value_or(""), r[1].value_or(""), r[2].value_or("")),
+                      "remove it from the container's command, args or environment; the setting belongs into "
+                      "a configuration "
+                      "file"));
+  }
   auto command =
       session->value("select current_setting('archive_command')", Deadline::after(std::chrono::seconds(5)));
   std::string former = command ? *command : "";
-  bool ours = former.find("pgrunbook-agent archive-wal") != std::string::npos;
+  // Ours only where it archives to this topology's repository: another topology's archive must not end
+  // silently.
+  bool ours =
+      former.find("pgrunbook-agent archive-wal --repository " + m->repository + " ") != std::string::npos;
   if (!former.empty() && former != "(disabled)" && !ours && !spec.archive.wal.replace_existing) {
     return StepResult::blocked(base::refused(
         "ForeignArchiveCommand", fmt::format("{} archives by another command: {}", m->name, former),
         "it is kept; to replace it set spec.archive.wal.replaceExisting: true"));
   }
+  JobCall job;
+  job.step = "setup";
+  job.job = api::jobs::kSetup;
+  job.member = m;
+  job.data = specs::Mount::kReadWrite;
+  job.with_application_login = true;
+  if (auto gate = room_gate(a, job.step, a.status.operation.attempt, {wish_of(a, *scene, job)})) return *gate;
   if (auto made = ensure_role_password(a.world); !made) return StepResult::of(made.error());
   in["member"] = m->name;
   in["replicas"] = std::max(1, m->replicas);

@@ -106,14 +106,10 @@ Result<Json> get_workload(World& world, const api::WorkloadRef& w, const std::st
   return found;
 }
 
-std::vector<Json> pods_of(const Json& all, const Json& labels) {
+std::vector<Json> pods_of(const Json& all, const api::WorkloadRef& workload, const Json& labels) {
   std::vector<Json> out;
-  if (!labels.is_object() || labels.empty()) return out;
   for (const Json& pod : at(all, {"items"})) {
-    bool match = plan::pod_counts(pod);
-    for (const auto& [key, value] : labels.items())
-      match = match && at(pod, {"metadata", "labels", key}) == value;
-    if (match) out.push_back(pod);
+    if (plan::pod_counts(pod) && plan::pod_of(pod, workload, labels)) out.push_back(pod);
   }
   return out;
 }
@@ -167,20 +163,10 @@ Result<plan::SceneView> observe(World& world, const std::string& topology_name, 
     PGR_ASSIGN(Json workload, get_workload(world, m.workload, fmt::format("member {}", m.name)));
     PGR_ASSIGN(plan::MemberView view,
                plan::member_view(m, scene.spec.archive, topology_name, workload, claim_uids));
-    view.pods = pods_of(pods, view.labels);
+    view.pods = pods_of(pods, m.workload, view.labels);
     scene.members.push_back(std::move(view));
   }
-  for (std::size_t i = 0; i < scene.members.size(); ++i) {
-    for (std::size_t j = 0; j < i; ++j) {
-      if (scene.members[i].data_claim == scene.members[j].data_claim) {
-        return fail(base::refused(
-            "SharedVolume",
-            fmt::format("members {} and {} keep their data on the same claim {}", scene.members[j].name,
-                        scene.members[i].name, scene.members[i].data_claim),
-            "every member needs a volume of its own"));
-      }
-    }
-  }
+  PGR_TRY(plan::check_members(scene.members, at(claims, {"items"})));
   for (const api::SelectedService& s : scene.spec.services) {
     auto service = world.api.get(kube::kinds::kService, world.ns, s.name, World::soon());
     if (!service) {
@@ -211,28 +197,33 @@ Result<plan::SceneView> observe(World& world, const std::string& topology_name, 
     std::string before = text_at(workload, {"metadata", "annotations", api::kAnnotationReplicasBefore});
     view.replicas_before = before.empty() ? 0 : std::atoi(before.c_str());
     view.labels = at(workload, {"spec", "template", "metadata", "labels"});
-    view.pods = pods_of(pods, view.labels);
+    view.pods = pods_of(pods, w, view.labels);
     scene.applications.push_back(std::move(view));
   }
   return scene;
 }
 
-Result<std::string> secret_value(World& world, const std::string& secret, const std::string& key) {
+Result<std::string> secret_value(World& world, const std::string& secret, const std::string& key,
+                                 const std::string& field) {
+  bool ours = secret == api::kRolesSecret;
   auto object = world.api.get(kube::kinds::kSecret, world.ns, secret, World::soon());
   if (!object) {
     Error e = object.error();
     if (e.code == ErrorCode::kNotFound)
-      e = base::refused("NoSecret", fmt::format("Secret {} does not exist", secret),
-                        "create it or correct the reference");
+      e = base::refused("NoSecret", fmt::format("Secret {} does not exist in namespace {}", secret, world.ns),
+                        ours ? "it comes with the chart and manifests/install.yaml; apply them again"
+                             : "create it, or correct spec.connection.secretRef.name of the topology");
     if (e.code == ErrorCode::kForbidden)
       e.hint = fmt::format("add {} to the chart's value secretNames", secret);
     return fail(e);
   }
   std::string data = text_at(*object, {"data", key});
   if (data.empty()) {
-    return fail(base::refused("NoSecretKey",
-                              fmt::format("Secret {} has no key {}, or it is empty", secret, key),
-                              "correct the key in spec.connection.secretRef"));
+    return fail(base::refused(
+        "NoSecretKey", fmt::format("Secret {} has no key {}, or it is empty", secret, key),
+        ours ? "it is filled when archiving is set up: set archive.wal.setup of the topology to "
+               "ConfigureAndRestart"
+             : fmt::format("correct spec.connection.secretRef.{} of the topology, or fill the key", field)));
   }
   return base::base64_decode(data);
 }
@@ -246,23 +237,28 @@ Result<std::string> pod_address(const plan::MemberView& member) {
   return fail(ErrorCode::kUnavailable, fmt::format("member {} has no ready pod", member.name));
 }
 
-Result<sql::Target> application_login(World& world, const plan::SceneView& scene,
-                                      const plan::MemberView& member) {
+Result<sql::Target> application_role(World& world, const plan::SceneView& scene) {
   const api::Connection& c = scene.spec.connection;
   sql::Target t;
-  PGR_ASSIGN(t.user, secret_value(world, c.secret_name, c.username_key));
-  PGR_ASSIGN(t.password, secret_value(world, c.secret_name, c.password_key));
-  PGR_ASSIGN(t.host, pod_address(member));
-  t.port = member.port;
+  PGR_ASSIGN(t.user, secret_value(world, c.secret_name, c.username_key, "usernameKey"));
+  PGR_ASSIGN(t.password, secret_value(world, c.secret_name, c.password_key, "passwordKey"));
   t.database = c.database;
   t.ssl_mode = c.ssl_mode;
+  return t;
+}
+
+Result<sql::Target> application_login(World& world, const plan::SceneView& scene,
+                                      const plan::MemberView& member) {
+  PGR_ASSIGN(sql::Target t, application_role(world, scene));
+  PGR_ASSIGN(t.host, pod_address(member));
+  t.port = member.port;
   return t;
 }
 
 Result<sql::Target> role_login(World& world, const plan::SceneView& scene, const plan::MemberView& member) {
   sql::Target t;
   t.user = "pgrunbook";
-  PGR_ASSIGN(t.password, secret_value(world, api::kRolesSecret, "password"));
+  PGR_ASSIGN(t.password, secret_value(world, api::kRolesSecret, "password", ""));
   PGR_ASSIGN(t.host, pod_address(member));
   t.port = member.port;
   t.ssl_mode = scene.spec.connection.ssl_mode;

@@ -112,7 +112,9 @@ struct Step {
 // of the topology reaches an action under way.
 [[nodiscard]] Result<plan::SceneView> scene_of(Action& a);
 
-// Credentials. kNotFound/kInvalid name the Secret and the key.
+// Credentials. Errors name the Secret, the key and the field that names them.
+// The application's role and password, without an address.
+[[nodiscard]] Result<sql::Target> application_role(World& world, const plan::SceneView& scene);
 [[nodiscard]] Result<sql::Target> application_login(World& world, const plan::SceneView& scene,
                                                     const plan::MemberView& member);
 [[nodiscard]] Result<sql::Target> role_login(World& world, const plan::SceneView& scene,

@@ -11,14 +11,16 @@ bool has_value(const Json& list, const Json& value) {
   return std::any_of(list.begin(), list.end(), [&](const Json& x) { return x == value; });
 }
 
-bool port_matches(const Json& rule, int port) {
+bool port_matches(const Json& rule, int port, const std::vector<std::string>& names) {
   const Json& ports = base::at(rule, {"ports"});
   if (!ports.is_array() || ports.empty()) return true;
   return std::any_of(ports.begin(), ports.end(), [&](const Json& p) {
     if (base::text_at(p, {"protocol"}, "TCP") != "TCP") return false;
     const Json& number = base::at(p, {"port"});
     if (number.is_null()) return true;
-    if (!number.is_number_integer()) return false;  // a named port: its number is not known here
+    if (number.is_string())
+      return std::find(names.begin(), names.end(), number.get<std::string>()) != names.end();
+    if (!number.is_number_integer()) return false;
     std::int64_t first = number.get<std::int64_t>();
     std::int64_t last = base::number_at(p, {"endPort"}, first);
     return port >= first && port <= last;
@@ -57,7 +59,7 @@ bool peer_matches(const Json& rule, std::string_view key, const std::string& ns,
 
 bool direction_allows(const Json& policies, std::string_view type, std::string_view rules_key,
                       std::string_view peer_key, const std::string& ns, const Json& own, const Json& other,
-                      int port) {
+                      int port, const std::vector<std::string>& names) {
   bool selected = false;
   for (const Json& policy : policies) {
     const Json& spec = base::at(policy, {"spec"});
@@ -69,7 +71,7 @@ bool direction_allows(const Json& policies, std::string_view type, std::string_v
     const Json& rules = base::at(spec, {rules_key});
     if (!rules.is_array()) continue;
     for (const Json& rule : rules) {
-      if (port_matches(rule, port) && peer_matches(rule, peer_key, ns, other)) return true;
+      if (port_matches(rule, port, names) && peer_matches(rule, peer_key, ns, other)) return true;
     }
   }
   return !selected;
@@ -107,12 +109,13 @@ bool selector_matches(const Json& selector, const Json& labels) {
 }
 
 Verdict network_verdict(const Json& policies, const std::string& ns, const Json& client_labels,
-                        const Json& server_labels, int port) {
+                        const Json& server_labels, int port, const std::vector<std::string>& port_names) {
   Verdict v;
   if (!policies.is_array()) return v;
-  v.egress = direction_allows(policies, "Egress", "egress", "to", ns, client_labels, server_labels, port);
-  v.ingress =
-      direction_allows(policies, "Ingress", "ingress", "from", ns, server_labels, client_labels, port);
+  v.egress = direction_allows(policies, "Egress", "egress", "to", ns, client_labels, server_labels, port,
+                              port_names);
+  v.ingress = direction_allows(policies, "Ingress", "ingress", "from", ns, server_labels, client_labels, port,
+                               port_names);
   return v;
 }
 

@@ -23,8 +23,11 @@ struct Verdict {
   [[nodiscard]] bool allowed() const { return egress && ingress; }
 };
 
+// port_names: under which the server's pod lists `port`; a policy's named port is looked up there, for both
+// directions, as networking.k8s.io does.
 [[nodiscard]] Verdict network_verdict(const Json& policies, const std::string& ns, const Json& client_labels,
-                                      const Json& server_labels, int port);
+                                      const Json& server_labels, int port,
+                                      const std::vector<std::string>& port_names = {});
 
 // The YAML of the policies that are missing, ready for kubectl apply. `name` is used for metadata.name.
 [[nodiscard]] std::string missing_policy_yaml(const Verdict& verdict, const std::string& name,

@@ -30,6 +30,27 @@ bool inside(const std::string& path, const std::string& directory) {
           (directory.back() == '/' || path[directory.size()] == '/'));
 }
 
+std::string without_slash(std::string path) {
+  while (path.size() > 1 && path.back() == '/') path.pop_back();
+  return path;
+}
+
+// What a volume is, for a message: "emptyDir", "configMap", ...
+std::string kind_of_volume(const Json& volume) {
+  if (volume.is_object()) {
+    for (const auto& [key, value] : volume.items()) {
+      if (key != "name") return key;
+    }
+  }
+  return "unknown volume";
+}
+
+bool labels_hold(const Json& all, const Json& some) {
+  return some.is_object() && !some.empty() && selector_matches(Json{{"matchLabels", some}}, all);
+}
+
+std::string member_field(const MemberView& m) { return fmt::format("member {}", m.name); }
+
 }  // namespace
 
 const MemberView* SceneView::member(std::string_view name) const {
@@ -103,13 +124,25 @@ Result<MemberView> member_view(const api::Member& member, const api::Archive& ar
     return fail(base::refused("UnknownDataDirectory", fmt::format("{}: the container sets no PGDATA", field),
                               fmt::format("set spec.members[name={}].dataDirectory", member.name)));
   }
-  while (v.data_directory.size() > 1 && v.data_directory.back() == '/') v.data_directory.pop_back();
+  if (v.data_directory.front() != '/') {
+    return fail(base::refused(
+        "UnknownDataDirectory",
+        fmt::format("{}: PGDATA of container {} is {}, which is not absolute", field, v.container,
+                    v.data_directory),
+        fmt::format("set spec.members[name={}].dataDirectory to the absolute path", member.name)));
+  }
+  v.data_directory = without_slash(v.data_directory);
 
   std::map<std::string, std::string> claim_of;  // volume -> claim
+  std::map<std::string, std::string> kind_of;   // volume -> what it is, where it is no claim
   if (const Json& volumes = at(v.pod_template, {"spec", "volumes"}); volumes.is_array()) {
     for (const Json& volume : volumes) {
       std::string claim = text_at(volume, {"persistentVolumeClaim", "claimName"});
-      if (!claim.empty()) claim_of[text_at(volume, {"name"})] = claim;
+      if (claim.empty()) {
+        kind_of[text_at(volume, {"name"})] = kind_of_volume(volume);
+      } else {
+        claim_of[text_at(volume, {"name"})] = claim;
+      }
     }
   }
   // A StatefulSet's own claims are named <template>-<set>-<ordinal>.
@@ -120,30 +153,47 @@ Result<MemberView> member_view(const api::Member& member, const api::Archive& ar
                                    number_at(workload, {"spec", "ordinals", "start"}));
     }
   }
-  bool has_subpath = false;
+  // The deepest mount above the data directory holds the data, whatever kind of volume it is.
+  const Json* data = nullptr;
+  const Json* archived = nullptr;
   if (const Json& mounts = at(*container, {"volumeMounts"}); mounts.is_array()) {
     for (const Json& mount : mounts) {
-      std::string path = text_at(mount, {"mountPath"});
-      while (path.size() > 1 && path.back() == '/') path.pop_back();
-      auto claim = claim_of.find(text_at(mount, {"name"}));
-      if (path.empty() || claim == claim_of.end()) continue;
-      if (claim->second == archive.claim_name) {
-        v.archive_mount = path;
-        if (at(mount, {"subPath"}).is_string()) has_subpath = true;
-      } else if (inside(v.data_directory, path) && path.size() > v.mount.size()) {
+      std::string path = without_slash(text_at(mount, {"mountPath"}));
+      if (path.empty()) continue;
+      if (inside(v.data_directory, path) && path.size() > v.mount.size()) {
         v.mount = path;
-        v.data_claim = claim->second;
-        if (at(mount, {"subPath"}).is_string()) has_subpath = true;
+        data = &mount;
+      }
+      auto claim = claim_of.find(text_at(mount, {"name"}));
+      if (claim != claim_of.end() && claim->second == archive.claim_name) {
+        v.archive_mount = path;
+        archived = &mount;
       }
     }
   }
+  if (data != nullptr) {
+    auto claim = claim_of.find(text_at(*data, {"name"}));
+    if (claim != claim_of.end()) v.data_claim = claim->second;
+  }
   if (v.data_claim.empty()) {
+    auto other = data == nullptr ? kind_of.end() : kind_of.find(text_at(*data, {"name"}));
+    std::string what =
+        other == kind_of.end()
+            ? fmt::format("no PersistentVolumeClaim is mounted above the data directory {}", v.data_directory)
+            : fmt::format("the data directory {} lies on volume {}, which is no PersistentVolumeClaim but {}",
+                          v.data_directory, other->first, other->second);
     return fail(
-        base::refused("NoDataVolume",
-                      fmt::format("{}: no PersistentVolumeClaim is mounted above the data directory {}",
-                                  field, v.data_directory),
+        base::refused("NoDataVolume", fmt::format("{}: {}", field, what),
                       "a member's data must lie on a claim of its own; check dataDirectory and the volumes "
                       "of the workload"));
+  }
+  if (v.data_claim == archive.claim_name) {
+    return fail(base::refused(
+        "ArchiveOnDataVolume",
+        fmt::format("{}: the claim {} holds its data directory {} and is spec.archive.volume.claimName too",
+                    field, v.data_claim, v.data_directory),
+        "the archive needs a claim of its own, which every member mounts: what loses the data must not lose "
+        "the archive"));
   }
   if (v.archive_mount.empty()) {
     return fail(base::refused("ArchiveNotMounted",
@@ -152,11 +202,21 @@ Result<MemberView> member_view(const api::Member& member, const api::Archive& ar
                               fmt::format("mount the claim {} into {} {}", archive.claim_name,
                                           member.workload.kind, member.workload.name)));
   }
-  if (has_subpath) {
-    return fail(base::refused(
-        "SubPath",
-        fmt::format("{}: a volume is mounted by subPath, which this version does not support", field),
-        "mount the volume's root"));
+  for (const Json* mount : {data, archived}) {
+    if (at(*mount, {"subPath"}).is_string() || at(*mount, {"subPathExpr"}).is_string()) {
+      return fail(base::refused(
+          "SubPath",
+          fmt::format("{}: a volume is mounted by subPath, which this version does not support", field),
+          "mount the volume's root"));
+    }
+    if (at(*mount, {"readOnly"}) == Json(true)) {
+      return fail(
+          base::refused("ReadOnlyMount",
+                        fmt::format("{}: volume {} is mounted readOnly at {}", field,
+                                    text_at(*mount, {"name"}), without_slash(text_at(*mount, {"mountPath"}))),
+                        fmt::format("PostgreSQL writes there: remove readOnly from {} {}",
+                                    member.workload.kind, member.workload.name)));
+    }
   }
   auto uid = claim_uids.find(v.data_claim);
   if (uid == claim_uids.end() || claim_uids.find(archive.claim_name) == claim_uids.end()) {
@@ -177,7 +237,108 @@ Result<MemberView> member_view(const api::Member& member, const api::Archive& ar
       }
     }
   }
+  // A policy's named port counts for every container of the pod that gives this port that name.
+  for (const Json& c : containers) {
+    const Json& ports = at(c, {"ports"});
+    if (!ports.is_array()) continue;
+    for (const Json& p : ports) {
+      std::string name = text_at(p, {"name"});
+      if (!name.empty() && number_at(p, {"containerPort"}) == v.port &&
+          text_at(p, {"protocol"}, "TCP") == "TCP")
+        v.port_names.push_back(name);
+    }
+  }
   return v;
+}
+
+Result<> check_members(const std::vector<MemberView>& members, const Json& claims) {
+  for (std::size_t i = 0; i < members.size(); ++i) {
+    for (std::size_t j = 0; j < i; ++j) {
+      const MemberView &a = members[j], &b = members[i];
+      if (a.data_claim == b.data_claim) {
+        return fail(base::refused("SharedVolume",
+                                  fmt::format("members {} and {} keep their data on the same claim {}",
+                                              a.name, b.name, b.data_claim),
+                                  "every member needs a volume of its own"));
+      }
+      if (labels_hold(a.labels, b.labels) || labels_hold(b.labels, a.labels)) {
+        const Json& shared = labels_hold(a.labels, b.labels) ? b.labels : a.labels;
+        return fail(base::refused(
+            "MembersLookAlike",
+            fmt::format("the pods of members {} and {} cannot be told apart: both carry all of {}", a.name,
+                        b.name, shared.dump()),
+            "give the pod templates a label that differs between the members"));
+      }
+    }
+  }
+  for (const MemberView& m : members) {
+    for (const Json& claim : claims) {
+      std::string name = text_at(claim, {"metadata", "name"});
+      if (name != m.data_claim && name != m.archive_claim) continue;
+      if (at(claim, {"metadata", "deletionTimestamp"}).is_string()) {
+        return fail(base::refused(
+            "ClaimDeleted",
+            fmt::format(
+                "{}: PersistentVolumeClaim {} is being deleted; it goes with the last pod that uses it",
+                member_field(m), name),
+            "keep its volume (set the PersistentVolume's reclaim policy to Retain) and copy what it holds "
+            "before that pod ends"));
+      }
+      if (text_at(claim, {"spec", "volumeMode"}) == "Block") {
+        return fail(base::refused(
+            "BlockVolume",
+            fmt::format("{}: PersistentVolumeClaim {} has volumeMode Block", member_field(m), name),
+            "a data directory and an archive need volumeMode Filesystem"));
+      }
+    }
+  }
+  return {};
+}
+
+bool pod_of(const Json& pod, const api::WorkloadRef& workload, const Json& template_labels) {
+  if (!labels_hold(at(pod, {"metadata", "labels"}), template_labels)) return false;
+  const Json& owners = at(pod, {"metadata", "ownerReferences"});
+  if (!owners.is_array() || owners.empty()) return true;
+  return std::any_of(owners.begin(), owners.end(), [&](const Json& owner) {
+    std::string kind = text_at(owner, {"kind"}), name = text_at(owner, {"name"});
+    if (workload.kind == "StatefulSet") return kind == "StatefulSet" && name == workload.name;
+    // Between a Deployment and its pods stands a ReplicaSet named after both.
+    std::string hash = text_at(pod, {"metadata", "labels", "pod-template-hash"});
+    return kind == "ReplicaSet" &&
+           (hash.empty() ? name.rfind(workload.name + "-", 0) == 0 : name == workload.name + "-" + hash);
+  });
+}
+
+base::Error no_primary(const SceneView& scene) {
+  std::string said;
+  for (const ServiceView& s : scene.services) {
+    if (!s.selector.is_object() || s.selector.empty()) {
+      return base::refused(
+          "NoSelector", fmt::format("Service {} has no selector", s.name),
+          "a Service without a selector cannot be switched; give it one that matches the primary's pods");
+    }
+    std::vector<std::string> matched;
+    for (const MemberView& m : scene.members) {
+      if (labels_hold(m.labels, s.selector)) matched.push_back(m.name);
+    }
+    if (matched.size() > 1) {
+      return base::refused("SelectorAmbiguous",
+                           fmt::format("the selector {} of Service {} matches more than one member: {}",
+                                       s.selector.dump(), s.name, fmt::join(matched, ", ")),
+                           "add a label to the selector that differs between the members");
+    }
+    if (matched.empty()) {
+      return base::refused(
+          "NoPrimary",
+          fmt::format("the selector {} of Service {} matches no member", s.selector.dump(), s.name),
+          "correct the selector, or spec.services and spec.members of the topology");
+    }
+    said += fmt::format("{}{} selects {}", said.empty() ? "" : ", ", s.name, matched.front());
+  }
+  return base::refused(
+      "ServicesDisagree", fmt::format("the Services do not agree on one member: {}", said),
+      "let every Service under spec.services select the primary; one for something else does "
+      "not belong there");
 }
 
 std::string selected_member(const Json& selector, const std::vector<MemberView>& members) {
@@ -219,6 +380,34 @@ Result<Json> switched_selector(const ServiceView& service, const MemberView& to,
         "add a label to the selector that differs between the members"));
   }
   return next;
+}
+
+Result<> leads_only_to(const std::string& service, const Json& selector, const MemberView& to,
+                       const Json& pods, const Json& workloads) {
+  auto stranger = [&](const std::string& what) {
+    return fail(base::refused(
+        "SelectorMatchesOthers",
+        fmt::format("once switched to {}, Service {} would select by {}, which {} matches too", to.name,
+                    service, selector.dump(), what),
+        fmt::format(
+            "change the labels of {}, or add a label to the Service's selector and to the members' pod "
+            "templates that only the members carry",
+            what)));
+  };
+  for (const Json& w : workloads) {
+    std::string kind = text_at(w, {"kind"}), name = text_at(w, {"metadata", "name"});
+    if (kind == to.workload.kind && name == to.workload.name) continue;
+    if (labels_hold(at(w, {"spec", "template", "metadata", "labels"}), selector))
+      return stranger(fmt::format("{} {}", kind, name));
+  }
+  for (const Json& pod : pods) {
+    if (!pod_counts(pod) || !labels_hold(at(pod, {"metadata", "labels"}), selector)) continue;
+    const Json& owners = at(pod, {"metadata", "ownerReferences"});
+    bool made = owners.is_array() && !owners.empty();
+    if (!made || !pod_of(pod, to.workload, to.labels))
+      return stranger("pod " + text_at(pod, {"metadata", "name"}));
+  }
+  return {};
 }
 
 Json git_change(const std::string& object, const std::string& manager, const std::string& was,

@@ -32,7 +32,8 @@ struct MemberView {
   std::string repository;     // <archive_mount>/<path>/<topology>
   bool recreate = true;       // strategy Recreate, or a StatefulSet
   int port = 5432;
-  std::vector<Json> pods;  // live, those matching the template's labels, not finished
+  std::vector<std::string> port_names;  // under which NetworkPolicies and Services may name that port
+  std::vector<Json> pods;               // live, those of this workload, not finished
 };
 
 struct ServiceView {
@@ -68,6 +69,16 @@ struct SceneView {
                                              const std::string& topology, const Json& workload,
                                              const std::map<std::string, std::string>& claim_uids);
 
+// Refused where the claims or the members' labels make two members one, or a claim will not last.
+[[nodiscard]] Result<> check_members(const std::vector<MemberView>& members, const Json& claims);
+
+// Whether a live pod is this workload's: by its labels and by who made it. A pod that nobody made counts by
+// its labels alone.
+[[nodiscard]] bool pod_of(const Json& pod, const api::WorkloadRef& workload, const Json& template_labels);
+
+// Why the Services name no primary, for the person who has to mend it. Only where scene.primary is empty.
+[[nodiscard]] base::Error no_primary(const SceneView& scene);
+
 // The member whose pod labels a selector matches; empty where none or several do.
 [[nodiscard]] std::string selected_member(const Json& selector, const std::vector<MemberView>& members);
 
@@ -75,6 +86,11 @@ struct SceneView {
 // new member lacks a key, where nothing would change, or where the result would also match another member.
 [[nodiscard]] Result<Json> switched_selector(const ServiceView& service, const MemberView& to,
                                              const std::vector<MemberView>& members);
+
+// Refused where a selector would lead the Service to pods that are not of `to`: those that run, and those
+// that another workload (a list of Deployments and StatefulSets) would make.
+[[nodiscard]] Result<> leads_only_to(const std::string& service, const Json& selector, const MemberView& to,
+                                     const Json& pods, const Json& workloads);
 
 // Who else manages an object, by its marks: "Argo CD", "Flux", "Helm release x", or empty.
 [[nodiscard]] std::string managed_by(const Json& object);

@@ -60,6 +60,14 @@ Error system_error(std::string_view act, std::string_view path) {
   if (number == EEXIST) code = ErrorCode::kAlreadyExists;
   if (number == EACCES || number == EPERM || number == EROFS) code = ErrorCode::kForbidden;
   Error e = error(code, fmt::format("cannot {} {}: {}", act, path, std::strerror(number)));
+  if (number == EACCES || number == EPERM) {
+    e.reason = "NotPermitted";
+    e.hint = fmt::format("its owner and mode must let the members' uid in: chown or chmod {}", path);
+  }
+  if (number == EROFS) {
+    e.reason = "VolumeReadOnly";
+    e.hint = "mount the volume for writing";
+  }
   if (number == ENOSPC || number == EDQUOT) {
     e.reason = "VolumeFull";
     e.hint = "free space on the volume or make it larger";

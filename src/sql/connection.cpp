@@ -34,10 +34,17 @@ Error classified(const std::string& sqlstate, const std::string& text, const std
   if (sqlstate.rfind("28", 0) == 0 || says("password authentication failed") ||
       says("no pg_hba.conf entry") || (says("role \"") && says("does not exist"))) {
     e.code = ErrorCode::kUnauthorized;
-    e.reason = says("no pg_hba.conf entry") ? "NoPgHbaEntry" : "AuthenticationFailed";
+    bool hba = says("no pg_hba.conf entry");
+    e.reason = hba ? "NoPgHbaEntry" : "AuthenticationFailed";
+    e.hint =
+        hba ? "add a line for this role to that server's pg_hba.conf and reload it, like: host all " +
+                  where.substr(0, where.find('@')) + " all scram-sha-256"
+            : "the Secret and the server disagree about this role: correct the Secret, or set the role's "
+              "password there";
   } else if (sqlstate == "42501") {
     e.code = ErrorCode::kForbidden;
     e.reason = "InsufficientPrivilege";
+    e.hint = "grant it to the role; what the operator's roles need is in docs/security.md";
   } else if (says("shutting down") || sqlstate == "57P01" || sqlstate == "57P02") {
     e.code = ErrorCode::kUnavailable;
     e.reason = "ShuttingDown";
@@ -47,6 +54,7 @@ Error classified(const std::string& sqlstate, const std::string& text, const std
   } else if (sqlstate.empty()) {
     e.code = ErrorCode::kUnavailable;
     e.reason = "Unreachable";
+    e.hint = "is the server up and listening on that port? It goes on by itself once it is";
   }
   return e;
 }

@@ -1,4 +1,5 @@
 // Plans on a real archive: what is refused, and in which words.
+#include <sys/stat.h>
 #include <thread>
 
 #include "postgres/pitr_scene.hpp"
@@ -146,6 +147,33 @@ TEST_F(PlanJob, MinimalWalEndsTheWindow) {
   auto a = run(plan_order(1, "", {marker(primary)}));
   EXPECT_EQ(a.outcome, api::Outcome::kRefused);
   EXPECT_EQ(a.reason, "WalLevelMinimal") << a.message;
+  EXPECT_THAT(a.message,
+              ::testing::MatchesRegex(
+                  "at [0-9A-F]+/[0-9A-F]+ the server was started with wal_level = minimal: WAL from "
+                  "there on cannot be replayed"));
+  EXPECT_THAT(a.hint,
+              ::testing::MatchesRegex("the latest possible targetTime is [-0-9T:.]+Z; or use a backup "
+                                      "made after that"));
+}
+
+TEST_F(PlanJob, AFileThatMayNotBeReadIsNamedAndNothingIsTouched) {
+  Server& primary = start_primary();
+  backup(primary);
+  std::string first = marker(primary);
+  insert(primary, 2);
+  std::string last = marker(primary);
+  primary.wait_for(fmt::format("SELECT last_archived_wal >= '{}' FROM pg_stat_archiver", last), "t");
+  auto r = repository();
+  std::string file = r.layout().wal_file(must(postgres::parse_wal_name(first)));
+  auto before = listing(standby_mount());
+  ASSERT_EQ(::chmod(file.c_str(), 0), 0);
+  auto a = run(plan_order(1, "", {last}));
+  ASSERT_EQ(::chmod(file.c_str(), 0640), 0);
+  EXPECT_EQ(a.reason, "NotPermitted") << a.message;
+  EXPECT_EQ(a.message, fmt::format("cannot open {}: Permission denied", file));
+  EXPECT_EQ(a.hint, fmt::format("its owner and mode must let the members' uid in: chown or chmod {}", file));
+  EXPECT_EQ(listing(standby_mount()), before);
+  must_succeed(plan_order(1, "", {last}));
 }
 
 }  // namespace

@@ -40,5 +40,7 @@ volume_delete() { # namespace
   # shellcheck disable=SC2086
   [ -z "$claims" ] || kubectl -n "$1" delete pvc $claims --ignore-not-found --timeout=60s >/dev/null
   kubectl delete pv -l "pgrunbook-test-namespace=$1" --ignore-not-found --timeout=60s >/dev/null
+  # A test may have mounted a file system of its own there.
+  findmnt -rno TARGET | { grep "^$STATE/volumes/$1/" || true; } | xargs -r umount -l
   rm -rf "$STATE/volumes/${1:?}"
 }

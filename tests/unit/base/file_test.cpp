@@ -128,16 +128,21 @@ TEST_F(Files, SystemErrorsSayWhatTheCallerCanDo) {
     ErrorCode code;
     const char* reason;
   } table[] = {
-      {ENOENT, ErrorCode::kNotFound, "NotFound"},      {EEXIST, ErrorCode::kAlreadyExists, "AlreadyExists"},
-      {EACCES, ErrorCode::kForbidden, "Forbidden"},    {EPERM, ErrorCode::kForbidden, "Forbidden"},
-      {EROFS, ErrorCode::kForbidden, "Forbidden"},     {EIO, ErrorCode::kUnavailable, "Unavailable"},
-      {ENOSPC, ErrorCode::kUnavailable, "VolumeFull"}, {EDQUOT, ErrorCode::kUnavailable, "VolumeFull"}};
+      {ENOENT, ErrorCode::kNotFound, "NotFound"},       {EEXIST, ErrorCode::kAlreadyExists, "AlreadyExists"},
+      {EACCES, ErrorCode::kForbidden, "NotPermitted"},  {EPERM, ErrorCode::kForbidden, "NotPermitted"},
+      {EROFS, ErrorCode::kForbidden, "VolumeReadOnly"}, {EIO, ErrorCode::kUnavailable, "Unavailable"},
+      {ENOSPC, ErrorCode::kUnavailable, "VolumeFull"},  {EDQUOT, ErrorCode::kUnavailable, "VolumeFull"}};
   for (const auto& row : table) {
     errno = row.number;
     Error e = system_error("write", "/x");
     EXPECT_EQ(e.code, row.code) << row.number;
     EXPECT_EQ(e.reason_or_code(), row.reason);
   }
+  errno = EACCES;
+  EXPECT_EQ(
+      system_error("open", "/x").text(),
+      "cannot open /x: Permission denied. HINT: its owner and mode must let the members' uid in: chown or "
+      "chmod /x");
   errno = ENOSPC;
   EXPECT_EQ(system_error("write", "/x").text(),
             "cannot write /x: No space left on device. HINT: free space on the volume or make it larger");

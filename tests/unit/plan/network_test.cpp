@@ -233,6 +233,35 @@ TEST(MissingPolicy, AddedMakesItAllowed) {
   }
 }
 
+TEST(NamedPorts, AreThoseOfTheServersPod) {
+  struct {
+    const char* specs;
+    std::vector<std::string> names;
+    bool egress, ingress;
+  } table[] = {
+      {INGRESS("{ports: [{port: postgresql}]}"), {"postgresql"}, true, true},
+      {INGRESS("{ports: [{port: postgresql}]}"), {"db", "postgresql"}, true, true},
+      {INGRESS("{ports: [{port: postgresql}]}"), {"metrics"}, true, false},
+      {INGRESS("{ports: [{port: postgresql}]}"), {}, true, false},
+      {INGRESS("{ports: [{port: postgresql, protocol: UDP}]}"), {"postgresql"}, true, false},
+      {"[{podSelector: {}, policyTypes: [Egress], egress: [{ports: [{port: postgresql}]}]}]",
+       {"postgresql"},
+       true,
+       true},
+      {"[{podSelector: {}, policyTypes: [Egress], egress: [{ports: [{port: metrics}]}]}]",
+       {"postgresql"},
+       false,
+       true},
+  };
+  for (const auto& row : table) {
+    Json policies = Json::array();
+    for (const Json& spec : yaml(row.specs)) policies.push_back({{"spec", spec}});
+    Verdict v = network_verdict(policies, "ns", kClient, kServer, 5432, row.names);
+    EXPECT_EQ(v.egress, row.egress) << row.specs;
+    EXPECT_EQ(v.ingress, row.ingress) << row.specs;
+  }
+}
+
 TEST(AdmittedClients, AreNamedOnce) {
   Json policies = Json::array();
   for (const Json& spec :

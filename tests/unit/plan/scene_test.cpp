@@ -221,14 +221,47 @@ INSTANTIATE_TEST_SUITE_P(
                 },
                 "member postgresql: the container sets no PGDATA. HINT: set "
                 "spec.members[name=postgresql].dataDirectory"},
-        Refusal{"NoDataVolume", "NoClaim",
-                [](Json& w, api::Member&, api::Archive&) {
-                  w["spec"]["template"]["spec"]["volumes"][0] = {{"name", "data"},
-                                                                 {"emptyDir", Json::object()}};
-                },
-                "member postgresql: no PersistentVolumeClaim is mounted above the data directory "
-                "/var/lib/pgsql/data/userdata. HINT: a member's data must "
-                "lie on a claim of its own; check dataDirectory and the volumes of the workload"},
+        Refusal{
+            "NoDataVolume", "NoClaim",
+            [](Json& w, api::Member&, api::Archive&) {
+              w["spec"]["template"]["spec"]["volumes"][0] = {{"name", "data"}, {"emptyDir", Json::object()}};
+            },
+            "member postgresql: the data directory /var/lib/pgsql/data/userdata lies on volume data, which "
+            "is no PersistentVolumeClaim but emptyDir. HINT: a member's data must "
+            "lie on a claim of its own; check dataDirectory and the volumes of the workload"},
+        Refusal{
+            "NoDataVolume", "AnotherVolumeOverTheClaim",
+            [](Json& w, api::Member&, api::Archive&) {
+              container(w)["volumeMounts"].push_back(
+                  {{"name", "fast"}, {"mountPath", "/var/lib/pgsql/data/userdata"}});
+              w["spec"]["template"]["spec"]["volumes"].push_back(
+                  {{"name", "fast"}, {"ephemeral", Json::object()}});
+            },
+            "member postgresql: the data directory /var/lib/pgsql/data/userdata lies on volume fast, which "
+            "is no PersistentVolumeClaim but ephemeral. HINT: a member's data must lie on a claim of its "
+            "own; "
+            "check dataDirectory and the volumes of the workload"},
+        Refusal{
+            "ArchiveOnDataVolume", "ArchiveOnDataVolume",
+            [](Json&, api::Member&, api::Archive& a) { a.claim_name = "postgresql"; },
+            "member postgresql: the claim postgresql holds its data directory /var/lib/pgsql/data/userdata "
+            "and is spec.archive.volume.claimName too. HINT: the archive needs a claim of its own, which "
+            "every member mounts: what loses the data must not lose the archive"},
+        Refusal{
+            "ReadOnlyMount", "DataReadOnly",
+            [](Json& w, api::Member&, api::Archive&) { container(w)["volumeMounts"][0]["readOnly"] = true; },
+            "member postgresql: volume data is mounted readOnly at /var/lib/pgsql/data. HINT: PostgreSQL "
+            "writes there: remove readOnly from Deployment postgresql"},
+        Refusal{
+            "ReadOnlyMount", "ArchiveReadOnly",
+            [](Json& w, api::Member&, api::Archive&) { container(w)["volumeMounts"][1]["readOnly"] = true; },
+            "member postgresql: volume backup is mounted readOnly at /postgresql-backup. HINT: PostgreSQL "
+            "writes there: remove readOnly from Deployment postgresql"},
+        Refusal{
+            "UnknownDataDirectory", "RelativePgdata",
+            [](Json& w, api::Member&, api::Archive&) { container(w)["env"][0]["value"] = "userdata"; },
+            "member postgresql: PGDATA of container postgresql is userdata, which is not absolute. HINT: set "
+            "spec.members[name=postgresql].dataDirectory to the absolute path"},
         Refusal{"NoDataVolume", "DataDirectoryElsewhere",
                 [](Json&, api::Member& m, api::Archive&) { m.data_directory = "/data"; },
                 "member postgresql: no PersistentVolumeClaim is mounted above the data directory /data. "
@@ -242,6 +275,13 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{
             "SubPath", "SubPathOfData",
             [](Json& w, api::Member&, api::Archive&) { container(w)["volumeMounts"][0]["subPath"] = "pg"; },
+            "member postgresql: a volume is mounted by subPath, which this version does not support. HINT: "
+            "mount the volume's root"},
+        Refusal{
+            "SubPath", "SubPathByExpression",
+            [](Json& w, api::Member&, api::Archive&) {
+              container(w)["volumeMounts"][0]["subPathExpr"] = "$(POD_NAME)";
+            },
             "member postgresql: a volume is mounted by subPath, which this version does not support. HINT: "
             "mount the volume's root"},
         Refusal{
@@ -263,6 +303,19 @@ INSTANTIATE_TEST_SUITE_P(
                 "member postgresql: PersistentVolumeClaim gone does not exist. HINT: create the claim or "
                 "correct its name"}),
     [](const auto& param) { return std::string(param.param.name); });
+
+TEST(MemberView, KnowsTheNamesOfItsPort) {
+  Json w = tfrs::deployment("postgresql", 1);
+  w["spec"]["template"]["spec"]["containers"].push_back(
+      {{"name", "exporter"},
+       {"ports",
+        {{{"name", "db"}, {"containerPort", 5432}}, {{"name", "metrics"}, {"containerPort", 9187}}}}});
+  api::Member m = member();
+  m.container = "postgresql";
+  auto v = member_view(m, archive(), "tfrs", w, kClaims);
+  ASSERT_TRUE(v.has_value()) << v.error().text();
+  EXPECT_EQ(v->port_names, (std::vector<std::string>{"postgresql", "db"}));
+}
 
 std::vector<MemberView> members(const Json& a, const Json& b) {
   std::vector<MemberView> out(2);
@@ -367,6 +420,170 @@ TEST(SwitchedSelector, RefusesWhatCannotTellThemApart) {
     ASSERT_FALSE(next.has_value()) << *next;
     EXPECT_EQ(next.error().reason, row.reason);
     EXPECT_EQ(next.error().text(), row.words);
+  }
+}
+
+TEST(CheckMembers, TwoAreNeverOneAndClaimsLast) {
+  auto two = [](const char* a, const char* b, const Json& labels_a, const Json& labels_b) {
+    auto out = members(labels_a, labels_b);
+    out[0].data_claim = a;
+    out[1].data_claim = b;
+    out[0].archive_claim = out[1].archive_claim = "archive";
+    return out;
+  };
+  auto claim = [](const char* name, const Json& metadata, const Json& spec) {
+    Json c = {{"metadata", metadata}, {"spec", spec}};
+    c["metadata"]["name"] = name;
+    return Json::array({c});
+  };
+  const Json a = {{"name", "a"}}, b = {{"name", "b"}}, none = Json::object();
+  struct {
+    std::vector<MemberView> members;
+    Json claims;
+    const char* reason;
+    const char* words;
+  } table[] = {
+      {two("x", "x", a, b), Json::array(), "SharedVolume",
+       "members a and b keep their data on the same claim x. HINT: every member needs a volume of its own"},
+      {two("x", "y", a, {{"name", "a"}, {"role", "standby"}}), Json::array(), "MembersLookAlike",
+       "the pods of members a and b cannot be told apart: both carry all of {\"name\":\"a\"}. HINT: give the "
+       "pod "
+       "templates a label that differs between the members"},
+      {two("x", "y", a, b), claim("y", {{"deletionTimestamp", "2026-11-20T15:00:00Z"}}, none), "ClaimDeleted",
+       "member b: PersistentVolumeClaim y is being deleted; it goes with the last pod that uses it. HINT: "
+       "keep "
+       "its volume (set the PersistentVolume's reclaim policy to Retain) and copy what it holds before that "
+       "pod "
+       "ends"},
+      {two("x", "y", a, b), claim("archive", none, {{"volumeMode", "Block"}}), "BlockVolume",
+       "member a: PersistentVolumeClaim archive has volumeMode Block. HINT: a data directory and an archive "
+       "need "
+       "volumeMode Filesystem"},
+  };
+  for (const auto& row : table) {
+    auto r = check_members(row.members, row.claims);
+    ASSERT_FALSE(r.has_value());
+    EXPECT_EQ(r.error().reason, row.reason);
+    EXPECT_EQ(r.error().text(), row.words);
+  }
+  EXPECT_TRUE(
+      check_members(two("x", "y", a, b), claim("other", {{"deletionTimestamp", "x"}}, none)).has_value());
+}
+
+TEST(NoPrimary, SaysWhichServiceAndWhy) {
+  SceneView scene;
+  scene.members = members({{"app", "db"}, {"name", "a"}}, {{"app", "db"}, {"name", "b"}});
+  auto with = [&](const std::vector<Json>& selectors) {
+    scene.services.clear();
+    for (const Json& selector : selectors) {
+      scene.services.push_back(service(selector));
+      if (scene.services.size() > 1) scene.services.back().name = "other";
+    }
+    return no_primary(scene);
+  };
+  struct {
+    std::vector<Json> selectors;
+    const char* reason;
+    const char* words;
+  } table[] = {
+      {{{{"app", "db"}}},
+       "SelectorAmbiguous",
+       "the selector {\"app\":\"db\"} of Service postgresql matches more than one member: a, b. HINT: add a "
+       "label "
+       "to the selector that differs between the members"},
+      {{{{"app", "web"}}},
+       "NoPrimary",
+       "the selector {\"app\":\"web\"} of Service postgresql matches no member. HINT: correct the selector, "
+       "or "
+       "spec.services and spec.members of the topology"},
+      {{Json()},
+       "NoSelector",
+       "Service postgresql has no selector. HINT: a Service without a selector cannot be switched; give it "
+       "one "
+       "that matches the primary's pods"},
+      {{{{"name", "a"}}, {{"name", "b"}}},
+       "ServicesDisagree",
+       "the Services do not agree on one member: postgresql selects a, other selects b. HINT: let every "
+       "Service "
+       "under spec.services select the primary; one for something else does not belong there"},
+  };
+  for (const auto& row : table) {
+    base::Error e = with(row.selectors);
+    EXPECT_EQ(e.reason, row.reason);
+    EXPECT_EQ(e.text(), row.words);
+  }
+}
+
+Json owned(Json pod, const char* kind, const char* name, const char* hash = "") {
+  pod["metadata"]["ownerReferences"] = Json::array({{{"kind", kind}, {"name", name}}});
+  if (*hash != 0) pod["metadata"]["labels"]["pod-template-hash"] = hash;
+  return pod;
+}
+
+TEST(PodOf, LooksAtLabelsAndAtWhoMadeThePod) {
+  api::WorkloadRef deployment, set;
+  deployment.name = set.name = "db";
+  set.kind = "StatefulSet";
+  const Json labels = {{"name", "db"}}, pod = tfrs::pod("p", labels, "10.0.0.1");
+  struct {
+    Json pod;
+    const api::WorkloadRef& workload;
+    bool is;
+  } table[] = {
+      {pod, deployment, true},
+      {tfrs::pod("p", {{"name", "db"}, {"more", "x"}}, ""), deployment, true},
+      {tfrs::pod("p", {{"name", "web"}}, ""), deployment, false},
+      {owned(pod, "ReplicaSet", "db-7f9", "7f9"), deployment, true},
+      {owned(pod, "ReplicaSet", "db-copy-7f9", "7f9"), deployment, false},
+      {owned(pod, "ReplicaSet", "db-7f9"), deployment, true},
+      {owned(pod, "ReplicaSet", "web-7f9"), deployment, false},
+      {owned(pod, "StatefulSet", "db"), deployment, false},
+      {owned(pod, "StatefulSet", "db"), set, true},
+      {owned(pod, "Job", "db"), set, false},
+  };
+  for (const auto& row : table)
+    EXPECT_EQ(pod_of(row.pod, row.workload, labels), row.is) << row.pod["metadata"];
+  EXPECT_FALSE(pod_of(pod, deployment, Json::object())) << "no labels select nothing";
+}
+
+TEST(LeadsOnlyTo, ASelectorThatMatchesAStrangerIsRefused) {
+  auto all = members({{"name", "a"}}, {{"name", "b"}, {"tier", "db"}});
+  const Json selector = {{"name", "b"}};
+  auto workload = [](const char* kind, const char* name, const Json& labels) {
+    return Json{{"kind", kind},
+                {"metadata", {{"name", name}}},
+                {"spec", {{"template", {{"metadata", {{"labels", labels}}}}}}}};
+  };
+  const Json own =
+      owned(tfrs::pod("b-7f9-x", {{"name", "b"}, {"tier", "db"}}, ""), "ReplicaSet", "b-7f9", "7f9");
+  Json finished = tfrs::pod("done", {{"name", "b"}}, "");
+  finished["status"]["phase"] = "Succeeded";
+  struct {
+    Json pods, workloads;
+    const char* who;  // empty: nobody else
+  } table[] = {
+      {Json::array({own, finished}),
+       Json::array(
+           {workload("Deployment", "b", {{"name", "b"}}), workload("Deployment", "a", {{"name", "a"}})}),
+       ""},
+      {Json::array({own}), Json::array({workload("StatefulSet", "b", {{"name", "b"}})}), "StatefulSet b"},
+      {Json::array({own}), Json::array({workload("Deployment", "copy", {{"name", "b"}, {"x", "y"}})}),
+       "Deployment copy"},
+      {Json::array({own, tfrs::pod("debug", {{"name", "b"}}, "")}), Json::array(), "pod debug"},
+      {Json::array({owned(tfrs::pod("set-0", {{"name", "b"}, {"tier", "db"}}, ""), "StatefulSet", "set")}),
+       Json::array(), "pod set-0"},
+  };
+  for (const auto& row : table) {
+    auto r = leads_only_to("postgresql", selector, all[1], row.pods, row.workloads);
+    ASSERT_EQ(r.has_value(), *row.who == 0) << row.who << (r ? "" : r.error().text());
+    if (r) continue;
+    EXPECT_EQ(r.error().reason, "SelectorMatchesOthers");
+    EXPECT_EQ(
+        r.error().text(),
+        "once switched to b, Service postgresql would select by {\"name\":\"b\"}, which " +
+            std::string(row.who) + " matches too. HINT: change the labels of " + row.who +
+            ", or add a label to the Service's selector and to the members' pod templates that only the "
+            "members carry");
   }
 }
 
