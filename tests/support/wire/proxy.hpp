@@ -32,7 +32,7 @@ namespace pgrunbook::testing {
 // is handed on byte by byte and a lost reply is really lost. HTTP/1.1 only; no exec, attach or port-forward.
 class CountingProxy {
  public:
-  enum class When { kBefore, kAfter };
+  enum class When { kNever, kBefore, kAfter };
   struct Options {
     std::string listen = "127.0.0.1";
     std::uint16_t port = 0;
@@ -69,7 +69,7 @@ class CountingProxy {
  private:
   struct Turn {
     int number = 0;
-    std::optional<When> kill{};
+    When kill = When::kNever;
   };
   int failure_of(const std::string& what) const;
   Turn turn_of(const HttpRequest& request, const std::string& what);
