@@ -1,5 +1,6 @@
 #include "agent/claim.hpp"
 
+#include <algorithm>
 #include <unistd.h>
 
 #include <fmt/format.h>
@@ -48,6 +49,14 @@ Result<Holder> holder(const std::string& directory) {
   return base::fail(ErrorCode::kCorrupt, fmt::format("the claims in {} never end", directory));
 }
 
+// One pod as text, or several as a list: each try of a Job can be killed while it holds the claim.
+bool may_break(const api::Order& order, const Holder& h) {
+  if (h.action_uid != order.action.uid) return false;
+  const Json& broken = base::at(order.undo, {"brokenClaim"});
+  if (!broken.is_array()) return broken == Json(h.pod_uid);
+  return std::find(broken.begin(), broken.end(), Json(h.pod_uid)) != broken.end();
+}
+
 base::Failure claimed(const std::string& mount, const Holder& h) {
   return base::fail(
       base::refused("VolumeClaimed",
@@ -81,8 +90,7 @@ Result<VolumeClaim> VolumeClaim::acquire(const api::Order& order, const std::str
   if (!now && now.error().code == ErrorCode::kNotFound) return acquire(order, mount);  // released meanwhile
   if (!now) return base::fail(now.error());
   if (now->pod_uid == order.pod_uid) return claim;
-  std::string broken = base::text_at(order.undo, {"brokenClaim"});
-  if (broken != now->pod_uid || now->action_uid != order.action.uid) return claimed(mount, *now);
+  if (!may_break(order, *now)) return claimed(mount, *now);
   made = base::create_file(after_file(claim.directory_, now->pod_uid), content);
   if (made) return claim;
   if (made.error().code != ErrorCode::kAlreadyExists) return base::fail(made.error());

@@ -19,8 +19,8 @@ namespace pgrunbook::agent {
 class VolumeClaim {
  public:
   // kRefused, reason VolumeClaimed, where another pod holds it; nothing is touched then. The order's own pod
-  // again is fine. The claim of an ended pod is taken over only where order.undo["brokenClaim"] names that
-  // pod and the claim was made for the same action.
+  // again is fine. The claim of an ended pod is taken over only where order.undo["brokenClaim"] (a pod's uid,
+  // or a list of them) names that pod and the claim was made for the same action.
   [[nodiscard]] static base::Result<VolumeClaim> acquire(const api::Order& order, const std::string& mount);
   // Takes the claim off; the volume is free.
   [[nodiscard]] base::Result<> release();

@@ -291,6 +291,9 @@ Result<Answer> unfence(const Order& order, const api::MemberRef& m) {
     return succeeded("NotFenced", fmt::format("{} carries no fence", m.name));
   if (!record) return base::fail(record.error());
   if (record->action_uid != order.action.uid) {
+    // A fence of an earlier life: a restore has since exchanged the directory that carries its signal.
+    if (!base::exists(signal_path(m)))
+      return succeeded("NotFenced", fmt::format("{} carries no fence of this action", m.name));
     return base::fail(base::refused(
         "FencedByAnother", fmt::format("the fence on {} is of action {}", m.name, record->action_uid),
         "only that action takes it off again"));

@@ -128,6 +128,32 @@ specs::JobRequest request_of(Action& a, const plan::SceneView& scene, const JobC
   return q;
 }
 
+std::string tries_of(const std::string& step) { return step + "-tries"; }
+
+// A pod that is killed leaves its claim on the volume. It is noted while it is there: whoever comes later may
+// find only the note, and without it could not break that claim.
+void note_pod(Action& a, const std::string& step, const Json& pod) {
+  if (std::string uid = text_at(pod, {"metadata", "uid"}); !uid.empty())
+    a.status.operation.results[step + "-pod"] = {{"uid", uid}};
+}
+void note_try(Action& a, const std::string& step, const Json& pod) {
+  std::string uid = text_at(pod, {"metadata", "uid"});
+  if (uid.empty()) return;
+  Json& pods = a.status.operation.results[tries_of(step)]["pods"];
+  if (!pods.is_array()) pods = Json::array();
+  if (std::find(pods.begin(), pods.end(), Json(uid)) == pods.end()) pods.push_back(uid);
+}
+
+// The next try may break the claims of those before it, which have all ended: only then is it made.
+void name_former_tries(Action& a, const std::string& step, api::Order* order) {
+  const Json& pods = at(a.result(tries_of(step)), {"pods"});
+  if (!pods.is_array() || pods.empty()) return;
+  Json all = pods;
+  if (std::string first = text_at(order->undo, {"brokenClaim"}); !first.empty()) all.push_back(first);
+  if (!order->undo.is_object()) order->undo = Json::object();
+  order->undo["brokenClaim"] = all;
+}
+
 }  // namespace
 
 plan::PodWish wish_of(Action& a, const plan::SceneView& scene, const JobCall& call) {
@@ -136,7 +162,7 @@ plan::PodWish wish_of(Action& a, const plan::SceneView& scene, const JobCall& ca
 }
 
 StepResult run_job(Action& a, const plan::SceneView& scene, const JobCall& call) {
-  const std::string tries_key = call.step + "-tries";
+  const std::string tries_key = tries_of(call.step);
   int tries = call.try_again ? static_cast<int>(number_at(a.result(tries_key), {"count"})) : 0;
   std::string name = specs::job_name(a.kind, a.meta.uid, call.step, call.attempt + tries);
   auto job = a.world.api.get(kube::kinds::kJob, a.world.ns, name, World::soon());
@@ -144,6 +170,7 @@ StepResult run_job(Action& a, const plan::SceneView& scene, const JobCall& call)
     return StepResult::of(job.error().in("read Job " + name));
   if (!job) {
     specs::JobRequest q = request_of(a, scene, call, name);
+    if (call.try_again) name_former_tries(a, call.step, &q.order);
     auto created = a.world.api.create(kube::kinds::kJob, a.world.ns, specs::build_job(q), World::soon());
     if (!created && created.error().code != ErrorCode::kAlreadyExists) {
       // Forbidden by quota or PodSecurity comes here as 403 with the rule's own words.
@@ -155,7 +182,7 @@ StepResult run_job(Action& a, const plan::SceneView& scene, const JobCall& call)
   // grow, because each try leaves a Job behind and namespaces count them.
   auto next_try = [&](const Error& e) {
     if (older_than(*job, kTryAgain * (1 << std::min(tries, 5)))) {
-      a.status.operation.results[tries_key] = {{"count", tries + 1}};
+      a.status.operation.results[tries_key]["count"] = tries + 1;
       if (auto saved = a.save(a); !saved) return StepResult::of(saved.error());
     }
     return StepResult::blocked(e);
@@ -186,6 +213,13 @@ StepResult run_job(Action& a, const plan::SceneView& scene, const JobCall& call)
         "NoPodForJob", fmt::format("Job {} gets no pod: {}", name, why.empty() ? "no event says why" : why),
         "raise the ResourceQuota or lower spec.jobs.resources of the topology; it goes on by itself");
     return StepResult::blocked(e);
+  }
+  if (call.data == specs::Mount::kReadWrite) {
+    if (call.try_again) {
+      note_try(a, call.step, *pod);
+    } else {
+      note_pod(a, call.step, *pod);
+    }
   }
   if (auto answer = ended(*pod)) {
     switch (answer->outcome) {
@@ -244,7 +278,9 @@ Result<bool> job_running(Action& a, const std::string& step, int attempt) {
   PGR_ASSIGN(Json pod, pod_of(a, specs::job_name(a.kind, a.meta.uid, step, attempt)));
   if (pod.is_null()) return false;
   const Json* work = container_status(pod, "containerStatuses", "work");
-  return work != nullptr && at(*work, {"state", "running"}).is_object();
+  bool running = work != nullptr && at(*work, {"state", "running"}).is_object();
+  if (running) note_pod(a, step, pod);
+  return running;
 }
 
 Result<std::string> claim_left_by(Action& a, const std::string& step, int attempt) {

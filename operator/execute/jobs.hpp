@@ -33,9 +33,9 @@ struct JobCall {
 
 // Whether the Job exists, and its main container is running now.
 [[nodiscard]] Result<bool> job_running(Action& a, const std::string& step, int attempt);
-// Notes the pod of a Job before it is removed or looked away from. A pod that was killed leaves its claim on
-// the volume, and only an order that names that pod may break it: what to set as Order::undo.brokenClaim; ""
-// where there was no pod.
+// The pod of a Job, noted before that is removed: as it is now, or was seen last. A pod that was killed
+// leaves its claim on the volume, and only an order that names that pod may break it: what to set as
+// Order::undo.brokenClaim; "" where there was no pod.
 [[nodiscard]] Result<std::string> claim_left_by(Action& a, const std::string& step, int attempt);
 // Removes a Job and its pod (Background); waits for nothing.
 [[nodiscard]] Result<> remove_job(Action& a, const std::string& step, int attempt);

@@ -63,6 +63,32 @@ std::string listed(const std::vector<Session>& all) {
   return fmt::format("{}", fmt::join(names, ", "));
 }
 
+Result<sql::Target> login_of(World& world, const plan::SceneView& scene, const plan::MemberView& m,
+                             Login login, Wanted wanted) {
+  return login == Login::kRole ? role_login(world, scene, m, wanted)
+                               : application_login(world, scene, m, wanted);
+}
+
+void end_others(sql::Connection& session) {
+  auto left = sessions(session);
+  if (!left) return;
+  for (const Session& s : *left)
+    (void)session.query("select pg_terminate_backend($1::int)", {s.pid}, quick());
+}
+
+// The kubelet sends SIGTERM: new connections are refused from then on, so whom we end now cannot come back.
+void see_it_off(Action& a, const sql::Target& target, sql::Connection& session) {
+  Deadline limit = Deadline::after(seconds(60));
+  while (!limit.passed() && !a.world.stop.stop_requested()) {
+    auto probe = a.world.connect(target, quick());
+    if (!probe) {
+      if (probe.error().reason == "ShuttingDown") end_others(session);
+      if (probe.error().reason == "ShuttingDown" || probe.error().reason == "Unreachable") return;
+    }
+    std::this_thread::sleep_for(milliseconds(100));
+  }
+}
+
 }  // namespace
 
 Result<Json> identify(sql::Connection& c) {
@@ -100,6 +126,14 @@ StepResult stop_member(Action& a, const std::string& step, const std::string& na
   const std::string pods_key = step + "-pods";
   if (m->replicas == 0) {
     if (!m->pods.empty()) {
+      // Scaled down by an operator that died: as long as SIGTERM has not come, its session can be replaced.
+      // Once it has, nobody gets in, and only whom that operator did not end any more holds the stop.
+      if (!a.world.terminations.closed_before(text_at(m->pods.front(), {"metadata", "uid"}))) {
+        auto target = login_of(a.world, *scene, *m, login, Wanted::kEnding);
+        if (target) {
+          if (auto session = a.world.connect(*target, quick())) see_it_off(a, *target, *session);
+        }
+      }
       return StepResult::waiting(fmt::format("waiting for the pod of {} to end", name), milliseconds(200));
     }
     Json proof = {{"proof", "Unproven"}, {"podUIDs", a.result(pods_key)}};
@@ -123,8 +157,7 @@ StepResult stop_member(Action& a, const std::string& step, const std::string& na
       return StepResult::of(r.error());
     return StepResult::waiting("scaled to 0", milliseconds(200));
   }
-  auto target =
-      login == Login::kRole ? role_login(a.world, *scene, *m) : application_login(a.world, *scene, *m);
+  auto target = login_of(a.world, *scene, *m, login, Wanted::kReady);
   if (!target) return StepResult::of(target.error());
   auto session = a.world.connect(*target, quick());
   if (!session) return StepResult::of(session.error());
@@ -181,24 +214,13 @@ StepResult stop_member(Action& a, const std::string& step, const std::string& na
   for (const Json& p : m->pods) uids.push_back(text_at(p, {"metadata", "uid"}));
   a.status.operation.results[pods_key] = uids;
   if (auto saved = a.save(a); !saved) return StepResult::of(saved.error());
+  // Before as well as after: if we die with the scale-down, whoever came in during the checkpoint would hold
+  // the shutdown, and our successor gets no session any more.
+  end_others(*session);
   if (auto scaled = scale(a.world, m->workload, 0, std::to_string(m->replicas)); !scaled)
     return StepResult::of(scaled.error());
-
-  // The kubelet sends SIGTERM: new connections are refused from then on, so whom we end now cannot come back.
-  Deadline limit = Deadline::after(seconds(60));
-  while (!limit.passed() && !a.world.stop.stop_requested()) {
-    auto probe = a.world.connect(*target, quick());
-    if (!probe) {
-      if (probe.error().reason == "ShuttingDown") {
-        if (auto left = sessions(*session)) {
-          for (const Session& s : *left)
-            (void)session->query("select pg_terminate_backend($1::int)", {s.pid}, quick());
-        }
-      }
-      if (probe.error().reason == "ShuttingDown" || probe.error().reason == "Unreachable") break;
-    }
-    std::this_thread::sleep_for(milliseconds(100));
-  }
+  (void)a.world.terminations.closed_before(text_at(m->pods.front(), {"metadata", "uid"}));
+  see_it_off(a, *target, *session);
   return StepResult::waiting(fmt::format("waiting for the pod of {} to end", name), milliseconds(200));
 }
 

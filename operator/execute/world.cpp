@@ -33,6 +33,12 @@ Json Terminations::of(const std::string& pod_uid, const std::string& container) 
   return found == by_uid_.end() ? Json() : found->second;
 }
 
+bool Terminations::closed_before(const std::string& pod_uid) {
+  std::lock_guard lock(mutex_);
+  if (closed_.size() > 4096) closed_.clear();
+  return !closed_.insert(pod_uid).second;
+}
+
 StepResult StepResult::done(Json result) {
   StepResult r;
   r.kind = Kind::kDone;
@@ -229,10 +235,10 @@ Result<std::string> secret_value(World& world, const std::string& secret, const 
 }
 }  // namespace
 
-Result<std::string> pod_address(const plan::MemberView& member) {
+Result<std::string> pod_address(const plan::MemberView& member, Wanted wanted) {
   for (const Json& pod : member.pods) {
     std::string address = text_at(pod, {"status", "podIP"});
-    if (!address.empty() && plan::pod_ready(pod)) return address;
+    if (!address.empty() && (wanted == Wanted::kEnding || plan::pod_ready(pod))) return address;
   }
   return fail(ErrorCode::kUnavailable, fmt::format("member {} has no ready pod", member.name));
 }
@@ -248,18 +254,19 @@ Result<sql::Target> application_role(World& world, const plan::SceneView& scene)
 }
 
 Result<sql::Target> application_login(World& world, const plan::SceneView& scene,
-                                      const plan::MemberView& member) {
+                                      const plan::MemberView& member, Wanted wanted) {
   PGR_ASSIGN(sql::Target t, application_role(world, scene));
-  PGR_ASSIGN(t.host, pod_address(member));
+  PGR_ASSIGN(t.host, pod_address(member, wanted));
   t.port = member.port;
   return t;
 }
 
-Result<sql::Target> role_login(World& world, const plan::SceneView& scene, const plan::MemberView& member) {
+Result<sql::Target> role_login(World& world, const plan::SceneView& scene, const plan::MemberView& member,
+                               Wanted wanted) {
   sql::Target t;
   t.user = "pgrunbook";
   PGR_ASSIGN(t.password, secret_value(world, api::kRolesSecret, "password", ""));
-  PGR_ASSIGN(t.host, pod_address(member));
+  PGR_ASSIGN(t.host, pod_address(member, wanted));
   t.port = member.port;
   t.ssl_mode = scene.spec.connection.ssl_mode;
   return t;

@@ -5,6 +5,7 @@
 #include <map>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <stop_token>
 #include <string>
 
@@ -28,10 +29,14 @@ class Terminations {
   void observe(const Json& pod);
   // {exitCode, finishedAt, reason} or null where that pod's container was never reported terminated.
   [[nodiscard]] Json of(const std::string& pod_uid, const std::string& container) const;
+  // Of a pod whose server lets nobody in any more, as this process has found out itself. False the first
+  // time.
+  bool closed_before(const std::string& pod_uid);
 
  private:
   mutable std::mutex mutex_;
   std::map<std::string, Json> by_uid_;  // "<pod uid>/<container>" -> state; protected by mutex_
+  std::set<std::string> closed_;        // protected by mutex_
 };
 
 // Everything outside. One per process; its members are safe for concurrent use.
@@ -112,17 +117,21 @@ struct Step {
 // of the topology reaches an action under way.
 [[nodiscard]] Result<plan::SceneView> scene_of(Action& a);
 
+// Which pod of a member a login is for: one that serves, or one that is ending and may still answer.
+enum class Wanted { kReady, kEnding };
+
 // Credentials. Errors name the Secret, the key and the field that names them.
 // The application's role and password, without an address.
 [[nodiscard]] Result<sql::Target> application_role(World& world, const plan::SceneView& scene);
 [[nodiscard]] Result<sql::Target> application_login(World& world, const plan::SceneView& scene,
-                                                    const plan::MemberView& member);
+                                                    const plan::MemberView& member,
+                                                    Wanted wanted = Wanted::kReady);
 [[nodiscard]] Result<sql::Target> role_login(World& world, const plan::SceneView& scene,
-                                             const plan::MemberView& member);
+                                             const plan::MemberView& member, Wanted wanted = Wanted::kReady);
 // Makes a password in the Secret pgrunbook-roles where it is empty.
 [[nodiscard]] Result<> ensure_role_password(World& world);
 
-// The member's running pod's address; kUnavailable where there is none ready.
-[[nodiscard]] Result<std::string> pod_address(const plan::MemberView& member);
+// The address of the member's pod; kUnavailable where there is none as wanted.
+[[nodiscard]] Result<std::string> pod_address(const plan::MemberView& member, Wanted wanted = Wanted::kReady);
 
 }  // namespace pgrunbook::execute

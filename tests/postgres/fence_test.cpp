@@ -64,6 +64,13 @@ TEST_F(Fence, WaitsForTheStopThenCountsWhatIsLeft) {
 
   Order stranger = order(api::jobs::kUnfence, 3, "primary");
   EXPECT_EQ(run(stranger).reason, "FencedByAnother");
+  // A restore has since put another directory in the place of the fenced one: its record is of an earlier life, and
+  // holds no later action up.
+  std::string signal = primary.data() + "/standby.signal", aside = primary_mount() + "/aside";
+  ASSERT_EQ(std::rename(signal.c_str(), aside.c_str()), 0);
+  EXPECT_EQ(must_succeed(stranger).reason, "NotFenced");
+  EXPECT_TRUE(base::exists(primary_mount() + "/.pgrunbook/fence.json"));
+  ASSERT_EQ(std::rename(aside.c_str(), signal.c_str()), 0);
   must_succeed(order(api::jobs::kUnfence, 2, "primary"));
   EXPECT_EQ(must_succeed(order(api::jobs::kUnfence, 2, "primary")).reason, "NotFenced");
   EXPECT_EQ(state(1), archive::TimelineState::kLive);

@@ -39,11 +39,14 @@ class ProxyTest : public ::testing::Test {
   // Through a new proxy with a client as the operator would have it.
   void start(int kill_at, CountingProxy::When when) {
     CountingProxy::Options options;
+    options.kill_at = kill_at;
+    options.when = when;
+    start(options);
+  }
+  void start(CountingProxy::Options options) {
     options.upstream_host = "127.0.0.1";
     options.upstream_port = std::to_string(upstream_.port());
     options.upstream_authority = authority_.pem();
-    options.kill_at = kill_at;
-    options.when = when;
     options.log_file = log_;
     options.kill = [this] { ++kills_; };
     proxy_ = std::make_unique<CountingProxy>(options);
@@ -135,6 +138,84 @@ TEST_F(ProxyTest, KillsAfterTheWriteIsDoneAndBeforeItsReply) {
   EXPECT_EQ(done_, (std::vector<std::string>{"a", "b"})) << "done, exactly once";
   EXPECT_EQ(log().back()["killed"], "after");
   EXPECT_EQ(log().back()["status"], 201);
+}
+
+TEST_F(ProxyTest, AChainKillsAtEachWriteThatDiffersBeforeAndAfter) {
+  CountingProxy::Options options;
+  options.chain = true;
+  start(options);
+  EXPECT_EQ(create("a").error().code, ErrorCode::kInDoubt);
+  EXPECT_EQ(create("a").error().code, ErrorCode::kInDoubt);
+  EXPECT_TRUE(create("a"));
+  EXPECT_FALSE(create("b"));
+  EXPECT_TRUE(create("lease", kLease));
+  EXPECT_FALSE(create("b"));
+  EXPECT_TRUE(create("b"));
+  EXPECT_EQ(kills_, 4);
+  EXPECT_EQ(proxy_->kills(), 4);
+  EXPECT_EQ(proxy_->writes(), 2);
+  EXPECT_EQ(done_, (std::vector<std::string>{"a", "a", "lease", "b", "b"}))
+      << "once of two was a kill before";
+  EXPECT_EQ(log()[0]["killed"], "before");
+  EXPECT_EQ(log()[1]["killed"], "after");
+  EXPECT_TRUE(log()[2]["killed"].is_null());
+}
+
+TEST_F(ProxyTest, NumbersOfWritesThatDifferDoNotCountRepetitions) {
+  CountingProxy::Options options;
+  options.distinct = true;
+  options.kill_at = 2;
+  options.skip = "/pods";
+  start(options);
+  EXPECT_TRUE(create("a"));
+  EXPECT_TRUE(create("a"));
+  EXPECT_TRUE(create("p", kube::kinds::kPod));
+  EXPECT_FALSE(create("b"));
+  EXPECT_TRUE(create("b")) << "only at its first time";
+  EXPECT_EQ(proxy_->writes(), 2);
+  EXPECT_EQ(kills_, 1);
+}
+
+TEST_F(ProxyTest, AnswersChosenWritesWithAFailureAsLongAsToldTo) {
+  CountingProxy::Options options;
+  options.fail_file = directory_ + "/fail";
+  start(options);
+  ASSERT_TRUE(base::replace_file(options.fail_file, "422 ^POST .*/jobs/b$\n403 jobs/c\n422 /leases/"));
+  EXPECT_TRUE(create("a"));
+  EXPECT_EQ(create("b").error().code, ErrorCode::kInvalid);
+  EXPECT_EQ(create("c").error().code, ErrorCode::kForbidden);
+  EXPECT_EQ(create("lease", kLease).error().code, ErrorCode::kInvalid);
+  ASSERT_TRUE(base::replace_file(options.fail_file, ""));
+  EXPECT_TRUE(create("b"));
+  EXPECT_EQ(done_, (std::vector<std::string>{"a", "b"}));
+}
+
+TEST(ProxyKnows, WhatAWriteIsHoweverOftenItIsTried) {
+  auto what = [](const char* method, const std::string& target, const std::string& body) {
+    HttpRequest r;
+    r.method = method;
+    r.target = target;
+    r.body = body;
+    return what_of(r);
+  };
+  EXPECT_EQ(what("POST", "/apis/batch/v1/namespaces/n/jobs?fieldManager=x", R"({"metadata":{"name":"j"}})"),
+            "POST /apis/batch/v1/namespaces/n/jobs/j");
+  EXPECT_EQ(what("PATCH", "/apis/apps/v1/namespaces/n/deployments/d",
+                 R"({"metadata":{"resourceVersion":"7"},"spec":{"replicas":0}})"),
+            R"(PATCH /apis/apps/v1/namespaces/n/deployments/d {"metadata":{},"spec":{"replicas":0}})");
+  EXPECT_EQ(what("DELETE", "/apis/batch/v1/namespaces/n/jobs/j", R"({"x":1})"),
+            "DELETE /apis/batch/v1/namespaces/n/jobs/j");
+  EXPECT_EQ(
+      what(
+          "PATCH", "/apis/pgrunbook.io/v1alpha1/namespaces/n/failovers/f/status",
+          R"([{"op":"test","path":"/metadata/resourceVersion","value":"8"},{"op":"add","path":"/status","value":
+               {"phase":"Running","message":"3 s","operation":{"step":"fence","state":"Intent","results":{"hold":{},"stop":{}}}}}])"),
+      "PATCH /apis/pgrunbook.io/v1alpha1/namespaces/n/failovers/f/status /status=Running "
+      "fence/Intent,hold,stop");
+  EXPECT_EQ(what("PATCH", "/x/services/s",
+                 R"([{"op":"test","path":"/spec/selector","value":{"a":"1"}},
+                     {"op":"replace","path":"/spec/selector","value":{"a":"2"}}])"),
+            R"(PATCH /x/services/s /spec/selector={"a":"2"})");
 }
 
 TEST_F(ProxyTest, AWatchPassesAsItComes) {

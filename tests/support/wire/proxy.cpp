@@ -6,6 +6,8 @@
 #include <cstdlib>
 #include <fcntl.h>
 #include <fstream>
+#include <regex.h>
+#include <sstream>
 #include <strings.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -39,7 +41,56 @@ int status_of(const std::string& head) {
   return space == std::string::npos ? 0 : std::atoi(head.c_str() + space + 1);
 }
 
+using Json = nlohmann::json;
+
+const Json& at(const Json& object, const char* key) {
+  static const Json kNull;
+  return object.is_object() && object.contains(key) ? object.at(key) : kNull;
+}
+std::string text(const Json& value) { return value.is_string() ? value.get<std::string>() : ""; }
+
+// Phase, step and results of an action's status; a topology keeps its own under "setup".
+std::string status_words(const Json& status) {
+  const Json& action = at(status, "setup").is_object() ? at(status, "setup") : status;
+  const Json& operation = at(action, "operation");
+  std::string out =
+      fmt::format("{} {}/{}{}", text(at(action, "phase")), text(at(operation, "step")),
+                  text(at(operation, "state")), at(operation, "rollingBack") == Json(true) ? " back" : "");
+  if (at(operation, "results").is_object()) {
+    for (const auto& [key, unused] : at(operation, "results").items()) out.append(",").append(key);
+  }
+  return out;
+}
+
+bool matches(const std::string& pattern, const std::string& what) {
+  regex_t compiled{};
+  if (::regcomp(&compiled, pattern.c_str(), REG_EXTENDED | REG_NOSUB) != 0) return false;
+  bool found = ::regexec(&compiled, what.c_str(), 0, nullptr, 0) == 0;
+  ::regfree(&compiled);
+  return found;
+}
+
 }  // namespace
+
+std::string what_of(const HttpRequest& request) {
+  const std::string path = request.target.substr(0, request.target.find('?'));
+  std::string out = fmt::format("{} {}", request.method, path);
+  Json body = Json::parse(request.body, nullptr, false);
+  if (request.method == "POST") return fmt::format("{}/{}", out, text(at(at(body, "metadata"), "name")));
+  if (request.method == "DELETE" || body.is_discarded()) return out;
+  if (body.is_array()) {
+    for (const Json& op : body) {
+      const std::string where = text(at(op, "path"));
+      if (text(at(op, "op")) == "test") continue;
+      out += fmt::format(" {}={}", where,
+                         where == "/status" ? status_words(at(op, "value")) : at(op, "value").dump());
+    }
+    return out;
+  }
+  if (path.find("/configmaps/") != std::string::npos) return out;
+  if (at(body, "metadata").is_object()) body["metadata"].erase("resourceVersion");
+  return fmt::format("{} {}", out, body.dump());
+}
 
 bool counts_as_write(const std::string& method, const std::string& target) {
   if (method != "POST" && method != "PUT" && method != "PATCH" && method != "DELETE") return false;
@@ -109,18 +160,36 @@ void CountingProxy::serve(const std::shared_ptr<TlsSocket>& client) {
   auto request = reader.request();
   if (!request) return;
   bool write = counts_as_write(request->method, request->target);
-  int number = write ? ++writes_ : 0;
-  bool chosen = write && number == options_.kill_at;
-  if (chosen && options_.when == When::kBefore) {
-    log(number, *request, 0, "before");
+  // A Lease counts for nothing, but may be refused.
+  const std::string what = request->method == "GET" ? "" : what_of(*request);
+  const int failure = what.empty() ? 0 : failure_of(what);
+  const Turn turn = write && failure == 0 ? turn_of(*request, what) : Turn();
+  if (turn.kill == When::kBefore) {
+    log(turn.number, *request, what, 0, "before");
     kill_now();
     client->reset();
+    return;
+  }
+  if (failure != 0) {
+    log(0, *request, what, failure, nullptr);
+    std::string body = Json{
+        {"kind", "Status"},
+        {"apiVersion", "v1"},
+        {"status", "Failure"},
+        {"reason", failure == 403 ? "Forbidden" : "Invalid"},
+        {"message", "refused by the test"},
+        {"code", failure}}.dump();
+    client->write(
+        fmt::format("HTTP/1.1 {} Refused\r\nContent-Type: application/json\r\nContent-Length: {}\r\n"
+                    "Connection: close\r\n\r\n{}",
+                    failure, body.size(), body));
+    client->close();
     return;
   }
   auto upstream = TlsSocket::connect(options_.upstream_host, options_.upstream_port,
                                      options_.upstream_authority, options_.upstream_identity);
   if (!upstream) {
-    if (write) log(number, *request, 502, nullptr);
+    if (write) log(turn.number, *request, what, 502, nullptr);
     client->write("HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     client->close();
     return;
@@ -135,14 +204,14 @@ void CountingProxy::serve(const std::shared_ptr<TlsSocket>& client) {
   upstream->write(head + "Connection: close\r\n\r\n" + request->body);
   HttpReader reply(*upstream);
   std::string reply_head = reply.head();
-  if (chosen) {
+  if (turn.kill == When::kAfter) {
     // The API server sends its status line only when the write is done.
-    log(number, *request, status_of(reply_head), "after");
+    log(turn.number, *request, what, status_of(reply_head), "after");
     kill_now();
     client->reset();
     return;
   }
-  if (write) log(number, *request, status_of(reply_head), nullptr);
+  if (write) log(turn.number, *request, what, status_of(reply_head), nullptr);
   if (reply_head.empty()) {
     client->reset();
     return;
@@ -156,8 +225,41 @@ void CountingProxy::serve(const std::shared_ptr<TlsSocket>& client) {
   client->close();
 }
 
+// The status a request is to be answered with instead of being forwarded; 0: none.
+int CountingProxy::failure_of(const std::string& what) const {
+  if (options_.fail_file.empty()) return 0;
+  std::ifstream file(options_.fail_file);
+  for (std::string line; std::getline(file, line);) {
+    std::istringstream words(line);
+    int status = 0;
+    std::string pattern;
+    if (words >> status && std::getline(words >> std::ws, pattern) && matches(pattern, what)) {
+      return status;
+    }
+  }
+  return 0;
+}
+
+CountingProxy::Turn CountingProxy::turn_of(const HttpRequest& request, const std::string& what) {
+  Turn turn;
+  if (!options_.skip.empty() && request.target.find(options_.skip) != std::string::npos) return turn;
+  std::lock_guard lock(mutex_);
+  int times = ++seen_[what];
+  if (!options_.distinct && !options_.chain) {
+    turn.number = ++writes_;
+  } else if (times == 1) {
+    turn.number = ++writes_;
+  }
+  if (options_.chain) {
+    if (times <= 2) turn.kill = times == 1 ? When::kBefore : When::kAfter;
+  } else if (turn.number != 0 && turn.number == options_.kill_at) {
+    turn.kill = options_.when;
+  }
+  return turn;
+}
+
 void CountingProxy::kill_now() {
-  killed_ = true;
+  ++kills_;
   if (options_.kill) {
     options_.kill();
     return;
@@ -171,12 +273,16 @@ void CountingProxy::kill_now() {
   if (::kill(pid, SIGKILL) != 0) std::perror("proxy: kill");
 }
 
-void CountingProxy::log(int number, const HttpRequest& request, int status, const char* killed) {
+void CountingProxy::log(int number, const HttpRequest& request, const std::string& what, int status,
+                        const char* killed) {
   if (options_.log_file.empty()) return;
   auto now = std::chrono::duration_cast<std::chrono::milliseconds>(
       std::chrono::system_clock::now().time_since_epoch());
-  nlohmann::json line{
-      {"n", number}, {"ms", now.count()}, {"method", request.method}, {"target", request.target}};
+  nlohmann::json line{{"n", number},
+                      {"ms", now.count()},
+                      {"method", request.method},
+                      {"target", request.target},
+                      {"what", what}};
   line["status"] = status == 0 ? nlohmann::json() : nlohmann::json(status);
   line["killed"] = killed == nullptr ? nlohmann::json() : nlohmann::json(killed);
   std::lock_guard lock(log_mutex_);

@@ -8,8 +8,13 @@
 //   --ca-out FILE               where the proxy's own authority goes: what the operator must trust
 //   --kubeconfig-out FILE       a kubeconfig for the operator that leads through the proxy
 //   --kill-at N --when before|after --pid-file FILE
+//   --distinct 1                N counts writes that differ
+//   --chain 1                   every write that differs is killed before and, tried again, after
+//   --skip TEXT                 writes whose target contains it are left alone
+//   --fail-file FILE            "STATUS REGEX" lines: writes answered with a failure; read at each write
 //   --log FILE                  one JSON line per write
-// Prints "port <n>" once it listens and runs until SIGTERM or SIGINT; then prints "writes <n>".
+// Prints "port <n>" once it listens and runs until SIGTERM or SIGINT; then prints "writes <n>" and
+// "kills <n>".
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -28,8 +33,9 @@ using pgrunbook::testing::CountingProxy;
 
 std::map<std::string, std::string> arguments(int argc, char** argv) {
   std::map<std::string, std::string> values;
-  for (const char* name : {"listen", "names", "upstream", "upstream-ca", "client-cert", "client-key",
-                           "kubeconfig", "ca-out", "kubeconfig-out", "kill-at", "when", "pid-file", "log"}) {
+  for (const char* name :
+       {"listen", "names", "upstream", "upstream-ca", "client-cert", "client-key", "kubeconfig", "ca-out",
+        "kubeconfig-out", "kill-at", "when", "pid-file", "log", "distinct", "chain", "skip", "fail-file"}) {
     std::string variable = "PGRUNBOOK_PROXY_";
     for (const char* c = name; *c != '\0'; ++c)
       variable += *c == '-' ? '_' : static_cast<char>(*c - 'a' + 'A');
@@ -101,7 +107,12 @@ int main(int argc, char** argv) {
   options.when = values["when"] == "after" ? CountingProxy::When::kAfter : CountingProxy::When::kBefore;
   options.pid_file = values["pid-file"];
   options.log_file = values["log"];
-  if (options.kill_at > 0 && options.pid_file.empty()) give_up("--kill-at needs --pid-file");
+  options.distinct = !values["distinct"].empty();
+  options.chain = !values["chain"].empty();
+  options.skip = values["skip"];
+  options.fail_file = values["fail-file"];
+  if ((options.kill_at > 0 || options.chain) && options.pid_file.empty())
+    give_up("to kill it needs --pid-file");
   const std::string listen = options.listen;
 
   sigset_t set;
@@ -136,6 +147,6 @@ int main(int argc, char** argv) {
   std::fflush(stdout);
   int signal = 0;
   ::sigwait(&set, &signal);
-  std::printf("writes %d\n", proxy.writes());
+  std::printf("writes %d\nkills %d\n", proxy.writes(), proxy.kills());
   return 0;
 }

@@ -76,6 +76,23 @@ TEST_F(Claim, OnlyThePodNamedAsEndedIsSucceeded) {
   EXPECT_TRUE(files().empty());
 }
 
+// A Job's second try is killed as well while it holds the claim: the third names both.
+TEST_F(Claim, AnyOfThePodsNamedAsEndedIsSucceeded) {
+  must(acquire(order("recover-1")));
+  must(acquire(order("undo-1", "action-1", "recover-1")));
+  api::Order third = order("undo-2");
+  third.undo = {{"brokenClaim", {"undo-0", "recover-1"}}};
+  EXPECT_EQ(acquire(third).error().reason, "VolumeClaimed");
+  third.undo = {{"brokenClaim", {"undo-1", "recover-1"}}};
+  third.action.uid = "action-2";
+  EXPECT_EQ(acquire(third).error().reason, "VolumeClaimed");
+  third.action.uid = "action-1";
+  VolumeClaim claim = must(acquire(third));
+  EXPECT_FALSE(acquire(order("undo-1", "action-1", "recover-1")).has_value()) << "it lost it";
+  must(claim.release());
+  EXPECT_TRUE(files().empty());
+}
+
 TEST_F(Claim, OfManyAskersOneGetsIt) {
   std::atomic<int> got = 0;
   std::vector<std::thread> threads;

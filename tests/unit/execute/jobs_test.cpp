@@ -325,6 +325,47 @@ TEST_F(Jobs, ThatMustNotFailAreTriedAgainUnderTheNextNumber) {
   }
 }
 
+// Somebody deletes the pod that holds the volume's claim, and it is gone before anybody asks for it.
+TEST_F(Jobs, WhosePodIsGoneAreRemembered) {
+  EXPECT_EQ(*claim_left_by(b.a, "fence", 1), "");
+  job_is(5);
+  b.api.put(k::kPod, {{"metadata", {{"name", "p"}, {"uid", "uid-p"}, {"labels", {{"job-name", kName}}}}},
+                      {"status", work({{"running", Json::object()}})}});
+  EXPECT_EQ(look().kind, Kind::kWaiting);
+  b.api.erase(k::kPod, "p");
+  EXPECT_EQ(*claim_left_by(b.a, "fence", 1), "uid-p");
+  EXPECT_EQ(b.a.result("fence-pod"), (Json{{"uid", "uid-p"}}));
+}
+
+// Every try can be killed while it holds the volume's claim; the next one is told of all of them, by whoever
+// makes it.
+TEST_F(Jobs, ThatAreTriedAgainMayBreakTheClaimsOfThoseBefore) {
+  call.try_again = true;
+  call.fill = [](api::Order& o) { o.undo = {{"brokenClaim", "uid-recover"}}; };
+  auto broken = [&](const std::string& name) {
+    Json job = b.api.peek(k::kJob, name);
+    const Json& env = at(job, {"spec", "template", "spec", "containers"})[0]["env"];
+    return at(api::order_from_json(Json::parse(env[0]["value"].get<std::string>()))->undo, {"brokenClaim"});
+  };
+  auto killed = [&](const std::string& name) {
+    b.api.merge(k::kJob, name, {{"metadata", {{"creationTimestamp", ago(1000)}}}});
+    Json state = {{"terminated", {{"exitCode", 137}, {"reason", "Error"}}}};
+    b.api.put(k::kPod,
+              {{"metadata", {{"name", name}, {"uid", "uid-" + name}, {"labels", {{"job-name", name}}}}},
+               {"status", work(state)}});
+    EXPECT_EQ(look().kind, Kind::kBlocked);
+    b.api.erase(k::kPod, name);
+    EXPECT_EQ(look().message, "starting Job pgf-12345678-fence-" + std::to_string(name.back() - '0' + 1));
+  };
+  EXPECT_EQ(look().message, std::string("starting Job ") + kName);
+  EXPECT_EQ(broken(kName), "uid-recover");
+  killed(kName);
+  EXPECT_EQ(broken("pgf-12345678-fence-2"), (Json::array({"uid-pgf-12345678-fence-1", "uid-recover"})));
+  killed("pgf-12345678-fence-2");
+  EXPECT_EQ(broken("pgf-12345678-fence-3"),
+            (Json::array({"uid-pgf-12345678-fence-1", "uid-pgf-12345678-fence-2", "uid-recover"})));
+}
+
 TEST_F(Jobs, AreFoundRunningAnsweredAndRemoved) {
   EXPECT_FALSE(*job_running(b.a, "fence", 1));
   EXPECT_EQ(job_answer(b.a, "fence", 1).error().code, base::ErrorCode::kNotFound);

@@ -341,6 +341,7 @@ TEST_F(Stopping, IsCleanAndInOrder) {
                                  "CHECKPOINT", "select (select system_identifier f",
                                  "select pg_create_restore_point($1)", "select w, pg_walfile_name(w) from ",
                                  "select count(*) from pg_ls_archive", "select a.pid, a.usename, host(a.cl",
+                                 "select pg_terminate_backend($1::in", "select a.pid, a.usename, host(a.cl",
                                  "select pg_terminate_backend($1::in"));
   EXPECT_EQ(server.postgres.statements().back(), "select pg_terminate_backend($1::int) [77]");
   EXPECT_EQ(server.postgres.statements()[4], "select pg_create_restore_point($1) [pgrunbook stop switch]");
@@ -352,6 +353,41 @@ TEST_F(Stopping, IsCleanAndInOrder) {
   EXPECT_EQ(b.saves, 1);
   EXPECT_EQ(b.a.result("stop-primary-pods"), (Json::array({"uid-postgresql-1"})));
   EXPECT_THAT(b.api.write_texts(), ElementsAre("patch Deployment/postgresql"));
+}
+
+// An operator that dies with the scale-down leaves nobody behind who would hold the shutdown.
+TEST_F(Stopping, EndsSessionsBeforeItScales) {
+  b.api.fault = [&](const FakeApi::Call& call, FakeApi::Moment moment) -> std::optional<base::Error> {
+    if (!call.is_write() || moment != FakeApi::Moment::kBefore) return std::nullopt;
+    EXPECT_EQ(server.postgres.statements().back(), "select pg_terminate_backend($1::int) [77]");
+    return base::error(base::ErrorCode::kUnavailable, "no answer");
+  };
+  server.sessions = {session("77", "pgrunbook", false, true)};
+  EXPECT_EQ(stop().message, "scale Deployment postgresql to 0: no answer");
+  EXPECT_EQ(server.postgres.statements().back(), "select pg_terminate_backend($1::int) [77]");
+}
+
+// The operator died after the scale-down. Its successor sees the server off as long as that lets anybody in.
+TEST_F(Stopping, IsSeenOffByTheSuccessor) {
+  b.api.merge(k::kDeployment, "postgresql", {{"spec", {{"replicas", 0}}}});
+  b.a.status.operation.results["stop-primary-pods"] = Json::array({"uid-postgresql-1"});
+  b.api.put(k::kPod, tfrs::terminating(tfrs::pod("postgresql-1", kPrimary, "10.0.0.1")));
+  server.sessions = {session("78", "tfrs", false, false)};
+  int connections = 0;
+  auto real = b.world.connect;
+  b.world.connect = [&](const sql::Target& t, base::Deadline d) {
+    if (++connections == 3)
+      server.postgres.refuse(FakePostgres::Refusal{"57P03", "the database system is shutting down"});
+    return real(t, d);
+  };
+  EXPECT_EQ(stop().message, "waiting for the pod of postgresql to end");
+  EXPECT_EQ(connections, 3);
+  EXPECT_EQ(server.postgres.statements().back(), "select pg_terminate_backend($1::int) [78]");
+  EXPECT_THAT(b.api.write_texts(), IsEmpty());
+  // Nobody gets in any more: from now on it only waits.
+  EXPECT_EQ(stop().message, "waiting for the pod of postgresql to end");
+  EXPECT_EQ(connections, 3);
+  EXPECT_EQ(server.postgres.statements().size(), 2U);
 }
 
 TEST_F(Stopping, IsProvenByWhatTheKubeletReported) {

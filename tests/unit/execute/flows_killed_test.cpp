@@ -1,0 +1,351 @@
+// The flows themselves, over an API server in memory whose world answers as a cluster does. At every write
+// the operator is killed, loses the reply, or is refused; whatever it is, the end is one of two: done, each
+// irreversible act once, or everything as it was before.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "controllers/actions.hpp"
+#include "support/fake_api.hpp"
+#include "support/stride.hpp"
+#include "unit/sql/fake_postgres.hpp"
+
+namespace pgrunbook::execute {
+namespace {
+
+namespace k = kube::kinds;
+namespace tfrs = test::tfrs;
+using base::at;
+using base::text_at;
+using test::FakeApi;
+using test::FakePostgres;
+
+struct Killed {};
+enum class What { kNothing, kKillBefore, kKillAfter, kLoseAfter, kRefuse };
+
+// The two servers, for all runs; what they say is the present world's.
+struct Servers {
+  std::function<FakePostgres::Reply(int, const std::string&)> say;
+  FakePostgres first{[this](const std::string& sql, const auto&) { return say(0, sql); }};
+  FakePostgres second{[this](const std::string& sql, const auto&) { return say(1, sql); }};
+};
+Servers& servers() {
+  static Servers all;
+  return all;
+}
+
+class Cluster {
+ public:
+  Cluster(const kube::Resource& kind, const std::string& name, const Json& spec) : kind_(kind), name_(name) {
+    tfrs::put_scene(api);
+    if (kind == k::kFailover) {  // what a restore has left
+      api.merge(k::kDeployment, "postgresql-standby", {{"spec", {{"replicas", 1}}}});
+      start("postgresql-standby");
+      timeline_[1] = 2;
+    }
+    start("postgresql");
+    endpoints();
+    servers().say = [this](int which, const std::string& sql) { return reply(which, sql); };
+    api.put(kind, {{"metadata", {{"name", name}, {"uid", "12345678-aaaa"}}}, {"spec", spec}});
+    api.react = [this](FakeApi&, const kube::Resource& r, const Json& object) { happens(r, object); };
+    api.fault = [this](const FakeApi::Call& call, FakeApi::Moment moment) { return meets(call, moment); };
+    api.forget_calls();
+    live();
+  }
+
+  FakeApi api;
+  What what = What::kNothing;
+  int at_write = 0, writes = 0, lives = 0;
+  std::map<std::string, int> acts;  // what cannot be taken back, and how often it was done
+  std::string refused;              // the write that is refused
+
+  // Until the action has ended and its finalizer is off.
+  void run() {
+    int idle = 0;
+    for (int i = 0; i < 2000 && idle < 50; ++i) {
+      std::string before = api.peek(kind_, name_).dump();
+      try {
+        (void)controllers::reconcile_action(*world_, kind_, {tfrs::kNamespace, name_}, stop_.get_token());
+      } catch (const Killed&) {
+        live();
+      }
+      Json object = api.peek(kind_, name_);
+      if (text({"phase"}) == "AwaitingApproval") {
+        api.merge(kind_, name_, {{"spec", {{"approvedPlan", text({"plan", "digest"})}}}});
+      }
+      if (api::terminal(api::phase_from(text({"phase"}))) && at(object, {"metadata", "finalizers"}).empty())
+        return;
+      idle = object.dump() == before ? idle + 1 : 0;
+      // Whoever refused gives way in the end.
+      if (idle == 20 && what == What::kRefuse) what = What::kNothing;
+    }
+    ADD_FAILURE() << "it does not end: " << text({"phase"}) << " " << text({"message"});
+  }
+  [[nodiscard]] std::string text(std::initializer_list<std::string_view> path) const {
+    return base::text_at(at(api.peek(kind_, name_), {"status"}), path);
+  }
+  // What everybody can see of the world.
+  [[nodiscard]] Json outside() const {
+    Json out = {{"selector", at(api.peek(k::kService, "postgresql"), {"spec", "selector", "name"})},
+                {"exchanged", exchanged_},
+                {"fenced", fenced_}};
+    for (const char* d : {"postgresql", "postgresql-standby", "tfrs"})
+      out["replicas"][d] = at(api.peek(k::kDeployment, d), {"spec", "replicas"});
+    out["leases"] = api.all(k::kLease).size();
+    out["finalizers"] = at(api.peek(kind_, name_), {"metadata", "finalizers"});
+    if (out["finalizers"].is_null()) out["finalizers"] = Json::array();
+    return out;
+  }
+
+ private:
+  // A new process: nothing is known but what the API server has.
+  void live() {
+    ++lives;
+    terminations_ = std::make_unique<Terminations>();
+    world_.reset(new World{api,
+                           tfrs::kNamespace,
+                           "registry.example/pgrunbook:1",
+                           "1",
+                           {{"app.kubernetes.io/name", "pgrunbook"}},
+                           *terminations_,
+                           [this](const sql::Target& t, base::Deadline d) { return connect(t, d); },
+                           [](const Json&, std::string_view, std::string_view, std::string_view) {},
+                           stop_.get_token()});
+  }
+  static int index(const std::string& member) { return member == "postgresql" ? 0 : 1; }
+  static FakePostgres& server(int which) { return which == 0 ? servers().first : servers().second; }
+
+  Result<sql::Connection> connect(const sql::Target& target, base::Deadline d) {
+    std::string host = target.host;
+    if (host == std::string("postgresql.") + tfrs::kNamespace + ".svc") {
+      host = at(api.peek(k::kService, "postgresql"), {"spec", "selector", "name"}) == "postgresql"
+                 ? "10.0.0.1"
+                 : "10.0.0.5";
+    }
+    int which = host == "10.0.0.1" ? 0 : 1;
+    sql::Target local = target;
+    local.host = "127.0.0.1";
+    local.port = server(which).port();
+    return sql::Connection::open(local, d);
+  }
+  FakePostgres::Reply reply(int which, const std::string& sql) {
+    auto says = [&](const char* part) { return sql.find(part) != std::string::npos; };
+    if (says("join pg_roles")) return {};
+    if (says("client_addr is not null")) return {{{"10.0.0.2", "tfrs"}}};
+    if (says("150000")) return {{{"t"}}};
+    if (says("pg_control_system"))
+      return {{{"7000000000000000001", std::to_string(timeline_[which]), "f", "10.0.0.1", "150010"}}};
+    if (says("pg_switch_wal")) return {{{"0/4000148", "000000010000000000000004"}}};
+    if (says(".ready")) return {{{"0"}}};
+    return {{{""}}};
+  }
+
+  void start(const std::string& member) {
+    server(index(member)).refuse(std::nullopt);
+    api.put(k::kPod,
+            tfrs::pod(member + "-1", {{"name", member}}, index(member) == 0 ? "10.0.0.1" : "10.0.0.5"));
+  }
+  void endpoints() {
+    std::string selected = text_at(api.peek(k::kService, "postgresql"), {"spec", "selector", "name"});
+    api.put(
+        k::kEndpointSlice,
+        {{"metadata", {{"name", "postgresql-x"}, {"labels", {{"kubernetes.io/service-name", "postgresql"}}}}},
+         {"endpoints", {{{"addresses", {index(selected) == 0 ? "10.0.0.1" : "10.0.0.5"}}}}}});
+  }
+  void finish(const std::string& job, const Json& result) {
+    api::Answer answer{api::Outcome::kSucceeded, "Done", "done", "", result};
+    Json pod = api.peek(k::kPod, job + "-x");
+    pod["status"] = {
+        {"phase", "Succeeded"},
+        {"containerStatuses",
+         {{{"name", "work"},
+           {"state",
+            {{"terminated",
+              {{"exitCode", 0}, {"reason", "Completed"}, {"message", api::to_json(answer).dump()}}}}}}}}};
+    api.put(k::kPod, pod);
+  }
+  void fence(const std::string& job) {
+    fenced_ = true;
+    ++acts["fence"];
+    finish(job, {{"state", "shut down"},
+                 {"checkpointLSN", "0/5"},
+                 {"timeline", 1},
+                 {"atStake", {{"transactions", 3}}}});
+  }
+  // Kubelet, controllers and our own Jobs.
+  void happens(const kube::Resource& r, const Json& object) {
+    std::string name = text_at(object, {"metadata", "name"});
+    if (r == k::kService) {
+      ++acts["switch to " + text_at(object, {"spec", "selector", "name"})];
+      endpoints();
+    }
+    if (r == k::kJob && at(object, {"metadata", "deletionTimestamp"}).is_string())
+      api.erase(k::kPod, name + "-x");
+    if (r == k::kJob && !at(object, {"metadata", "deletionTimestamp"}).is_string()) job(name, object);
+    if (r != k::kDeployment) return;
+    auto replicas = base::number_at(object, {"spec", "replicas"});
+    Json pod = api.peek(k::kPod, name + "-1");
+    if (name == "tfrs" && replicas > 0) api.put(k::kPod, tfrs::pod("tfrs-1", {{"name", "tfrs"}}, "10.0.0.2"));
+    if (name != "tfrs" && replicas > 0 && pod.is_null()) {
+      if (jobs_on(name)) ADD_FAILURE() << name << " is started while a Job works on its volume";
+      start(name);
+    }
+    if (replicas > 0 || pod.is_null()) return;
+    if (name != "tfrs")
+      server(index(name)).refuse(FakePostgres::Refusal{"57P03", "the database system is shutting down"});
+    terminations_->observe(tfrs::terminated(pod, 0));
+    api.erase(k::kPod, name + "-1");
+    if (name == "postgresql" && !waiting_fence_.empty()) fence(std::exchange(waiting_fence_, ""));
+  }
+  [[nodiscard]] bool jobs_on(const std::string&) const { return !waiting_fence_.empty(); }
+  void job(const std::string& name, const Json& object) {
+    const Json& spec = at(object, {"spec", "template", "spec"});
+    auto order = api::order_from_json(Json::parse(text_at(spec["containers"][0]["env"][0], {"value"})));
+    ASSERT_TRUE(order.has_value()) << order.error().text();
+    ++acts["Job " + name];
+    api.put(k::kPod,
+            {{"metadata", {{"name", name + "-x"}, {"labels", {{"job-name", name}}}}},
+             {"status",
+              {{"phase", "Running"},
+               {"containerStatuses", {{{"name", "work"}, {"state", {{"running", Json::object()}}}}}}}}});
+    if (order->job == api::jobs::kFence) {
+      if (api.peek(k::kPod, "postgresql-1").is_null()) {
+        fence(name);
+      } else {
+        waiting_fence_ = name;
+      }
+      return;
+    }
+    if (order->job == api::jobs::kRecover) {
+      EXPECT_TRUE(api.peek(k::kPod, "postgresql-standby-1").is_null())
+          << "a recovery beside a running server";
+      ++acts["exchange"];
+      exchanged_ = true;
+      timeline_[1] = 2;
+      return finish(name, {{"newTimeline", 2},
+                           {"systemIdentifier", "7000000000000000001"},
+                           {"replayedLSN", "0/4"},
+                           {"queries", Json::array()},
+                           {"undoDirectory", "beside"}});
+    }
+    if (order->job == api::jobs::kUndo) exchanged_ = false;
+    if (order->job == api::jobs::kUnfence) fenced_ = false;
+    finish(name, {{"backupID", "20261120T150000Z-12345678"},
+                  {"targetLSN", "0/4"},
+                  {"reachedLSN", "0/4"},
+                  {"timeline", 1},
+                  {"forkLSN", "0/3"},
+                  {"storedBytes", 5},
+                  {"atStake", {{"transactions", 3}}}});
+  }
+
+  std::optional<base::Error> meets(const FakeApi::Call& call, FakeApi::Moment moment) {
+    if (!call.is_write()) return std::nullopt;
+    bool before = moment == FakeApi::Moment::kBefore;
+    if (before) ++writes;
+    if (what == What::kRefuse) {
+      if (before && writes == at_write) refused = call.text() + call.body.dump();
+      // A status is written anew each time; all else is the same each time it is tried.
+      bool same = !refused.empty() && (writes == at_write || call.text() + call.body.dump() == refused);
+      if (before && same) return base::error(base::ErrorCode::kInvalid, "refused by the test");
+      return std::nullopt;
+    }
+    if (writes != at_write) return std::nullopt;
+    if ((before && what == What::kKillBefore) || (!before && what == What::kKillAfter)) throw Killed{};
+    if (!before && what == What::kLoseAfter)
+      return base::error(base::ErrorCode::kInDoubt, "the reply was lost");
+    return std::nullopt;
+  }
+
+  const kube::Resource& kind_;
+  const std::string name_;
+  std::stop_source stop_;
+  std::unique_ptr<Terminations> terminations_;
+  std::unique_ptr<World> world_;
+  std::atomic<int> timeline_[2] = {1, 1};
+  bool exchanged_ = false, fenced_ = false;
+  std::string waiting_fence_;
+};
+
+struct Case {
+  const char* name;
+  const kube::Resource* kind;
+  const char* spec;
+  std::vector<std::string> once;  // what is done exactly once where it is Completed
+};
+const Case kCases[] = {
+    {"Backup",
+     &k::kBackup,
+     R"({"topologyRef": {"name": "tfrs"}, "method": "Base"})",
+     {"Job pgb-12345678-plan-1", "Job pgb-12345678-backup-1", "Job pgb-12345678-record-1"}},
+    {"Restore",
+     &k::kRestore,
+     R"({"topologyRef": {"name": "tfrs"}, "source": {"type": "Latest"}, "to": {"type": "Member", "member": {"name": "postgresql-standby"}}})",
+     {"exchange", "Job pgr-12345678-plan-1", "Job pgr-12345678-recover-1", "Job pgr-12345678-proof-1",
+      "Job pgr-12345678-record-1"}},
+    {"Cutover",
+     &k::kFailover,
+     R"({"topologyRef": {"name": "tfrs"}, "type": "Cutover", "candidate": "postgresql-standby"})",
+     {"fence", "switch to postgresql-standby", "Job pgf-12345678-plan-1", "Job pgf-12345678-fence-1",
+      "Job pgf-12345678-record-1"}},
+};
+
+class Flows : public ::testing::TestWithParam<std::tuple<Case, What>> {};
+
+TEST_P(Flows, EndInOneOfTwoStates) {
+  const auto& [c, what] = GetParam();
+  Json spec = Json::parse(c.spec);
+  Cluster unharmed(*c.kind, "it", spec);
+  const Json before = unharmed.outside();
+  unharmed.run();
+  ASSERT_EQ(unharmed.text({"phase"}), "Completed") << unharmed.text({"message"});
+  const Json after = unharmed.outside();
+  int put_back = 0, done = 0;
+  for (int n = 1; n <= unharmed.writes; n += test::kStride) {
+    Cluster world(*c.kind, "it", spec);
+    world.what = what;
+    world.at_write = n;
+    world.run();
+    std::string phase = world.text({"phase"});
+    std::string where =
+        "write " + std::to_string(n) + " " + world.refused + ": " + phase + " " + world.text({"message"});
+    if (phase == "Completed") {
+      ++done;
+      Json end = world.outside();
+      // A Lease that may not be removed hides nobody's success: the next action takes it from one that is
+      // over.
+      if (world.refused.rfind("remove Lease/", 0) == 0) end["leases"] = after["leases"];
+      EXPECT_EQ(end, after) << where;
+      for (const std::string& act : c.once) {
+        if (act.find("-record-") == std::string::npos || what != What::kRefuse)
+          EXPECT_EQ(world.acts[act], 1) << act << ", " << where;
+      }
+    } else {
+      ++put_back;
+      EXPECT_EQ(phase, "Failed") << where;
+      EXPECT_EQ(what, What::kRefuse) << where;
+      EXPECT_EQ(world.outside(), before) << where;
+    }
+    if (what == What::kKillBefore || what == What::kKillAfter) EXPECT_EQ(world.lives, 2) << where;
+    for (const auto& [act, times] : world.acts) {
+      if (act.rfind("Job ", 0) == 0) EXPECT_EQ(times, 1) << act << ", " << where;
+    }
+    if (HasFailure()) break;
+  }
+  RecordProperty("writes", unharmed.writes);
+  if (what == What::kRefuse) EXPECT_GT(put_back, 0);
+  EXPECT_GT(done, 0);
+}
+
+std::string name_of(const ::testing::TestParamInfo<std::tuple<Case, What>>& info) {
+  const char* how[] = {"", "KilledBefore", "KilledAfter", "ReplyLost", "Refused"};
+  return std::string(std::get<0>(info.param).name) + how[static_cast<int>(std::get<1>(info.param))];
+}
+
+INSTANTIATE_TEST_SUITE_P(Table, Flows,
+                         ::testing::Combine(::testing::ValuesIn(kCases),
+                                            ::testing::Values(What::kKillBefore, What::kKillAfter,
+                                                              What::kLoseAfter, What::kRefuse)),
+                         name_of);
+
+}  // namespace
+}  // namespace pgrunbook::execute
