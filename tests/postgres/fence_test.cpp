@@ -64,8 +64,8 @@ TEST_F(Fence, WaitsForTheStopThenCountsWhatIsLeft) {
 
   Order stranger = order(api::jobs::kUnfence, 3, "primary");
   EXPECT_EQ(run(stranger).reason, "FencedByAnother");
-  // A restore has since put another directory in the place of the fenced one: its record is of an earlier life, and
-  // holds no later action up.
+  // A restore has since put another directory in the place of the fenced one: its record is of an earlier
+  // life, and holds no later action up.
   std::string signal = primary.data() + "/standby.signal", aside = primary_mount() + "/aside";
   ASSERT_EQ(std::rename(signal.c_str(), aside.c_str()), 0);
   EXPECT_EQ(must_succeed(stranger).reason, "NotFenced");
