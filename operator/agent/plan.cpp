@@ -402,7 +402,7 @@ struct Asked {
   BackupBound bound;
 };
 
-Result<Asked> question_of(const Order& order, const archive::Repository& repository,
+Result<Asked> question_of(const Order& order, const archive::Repository& repository, const WalSource& source,
                           const TimelineHistory& history, const std::vector<archive::BackupEntry>& backups,
                           Report& report) {
   const api::TargetOrder& target = order.plan.target;

@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include "agent/secrets.hpp"
+#include "api/job.hpp"
 #include "base/file.hpp"
 #include "postgres/programs.hpp"
 #include "postgres/version.hpp"
