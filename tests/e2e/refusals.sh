@@ -219,7 +219,7 @@ refused_side_by_side() {
   topology wrong-key "$primary | .spec.connection.secretRef.usernameKey = \"user\""
   expect pgt/wrong-key Stalled NoSecretKey "Secret postgresql has no key user, or it is empty. HINT: correct spec.connection.secretRef.usernameKey of the topology, or fill the key"
   topology wrong-secret "$primary | .spec.connection.secretRef.name = \"another\""
-  expect pgt/wrong-secret Stalled Forbidden "get secrets $ns/another: secrets \"another\" is forbidden: User \"system:serviceaccount:$ns:pgrunbook\" cannot get resource \"secrets\" in API group \"\" in the namespace \"$ns\". HINT: add another to the chart's value secretNames"
+  expect pgt/wrong-secret Stalled Forbidden "get secrets/another: secrets \"another\" is forbidden: User \"system:serviceaccount:$ns:pgrunbook\" cannot get resource \"secrets\" in API group \"\" in the namespace \"$ns\". HINT: add another to the chart's value secretNames"
   topology wrong-password "$primary | .spec.connection.secretRef.passwordKey = \"database-name\""
   expect pgt/wrong-password Stalled AuthenticationFailed 'tfrs@IP:5432/tfrs: connection to server at "IP", port 5432 failed: FATAL:  password authentication failed for user "tfrs". HINT: the Secret and the server disagree about this role: correct the Secret, or set the role'"'"'s password there'
   topology foreign-command "$primary"
