@@ -14,13 +14,12 @@ prepare() {
   for _ in 1 2 3; do scene_sql "$ns" postgresql 'insert into credit_trade default values; select pg_switch_wal()' >/dev/null; done
   scene patch resourcequota quota --type=merge -p '{"spec":{"hard":{"limits.cpu":"9","limits.memory":"4Gi","requests.memory":"4Gi","count/jobs.batch":"200"}}}'
   local claim dir
-  for claim in spare rolling rootdata noexec tight deaf; do "$SCENE_CLUSTER" volume create "$ns" "$claim" RWO 1Gi; done
-  # File systems that are what they are called.
-  dir=$(volume noexec) && mount -t tmpfs -o noexec,mode=777 tmpfs "$dir"
+  for claim in spare rolling rootdata tight deaf; do "$SCENE_CLUSTER" volume create "$ns" "$claim" RWO 1Gi; done
+  # A volume that is full.
   dir=$(volume tight) && mount -t tmpfs -o size=20m,mode=777 tmpfs "$dir"
   worlds
   world >"$work/world"
-  for claim in postgresql-standby spare rolling rootdata noexec tight; do echo "$claim $(volume_hash "$claim")"; done >"$work/volumes"
+  for claim in postgresql-standby spare rolling rootdata tight; do echo "$claim $(volume_hash "$claim")"; done >"$work/volumes"
   archive_files >"$work/archive"
 }
 
@@ -70,7 +69,6 @@ worlds() {
   like alone .
   like rolling '.spec.strategy = {type: "RollingUpdate"} | .spec.template.spec.volumes[0].persistentVolumeClaim.claimName = "rolling"'
   like rootdata '.spec.template.spec.volumes[0].persistentVolumeClaim.claimName = "rootdata"'
-  like noexec '.spec.template.spec.volumes[0].persistentVolumeClaim.claimName = "noexec"'
   like tight '.spec.template.spec.volumes[0].persistentVolumeClaim.claimName = "tight"'
   # A pod that is ready and serves nothing, and that a selector for the standby's pods matches.
   like deaf '.spec.replicas = 1 | .spec.template.metadata.labels = {name: "postgresql-standby", deaf: "yes"} | .spec.selector.matchLabels = {deaf: "yes"}
@@ -247,7 +245,7 @@ spec:
   backup deaf deaf
   expect pgb/deaf Blocked Unreachable 'pgrunbook@IP:5432/postgres: connection to server at "IP", port 5432 failed: Connection refused  Is the server running on that host and accepting TCP/IP connections?. HINT: is the server up and listening on that port? It goes on by itself once it is'
   # More members of the real topology, none of them able to take a restore.
-  jq -c '{apiVersion, kind, metadata: {name: "tfrs"}, spec} | .spec.members += ["rolling", "rootdata", "noexec", "tight" | {name: ., container: "postgresql", workloadRef: {apiVersion: "apps/v1", kind: "Deployment", name: .},
+  jq -c '{apiVersion, kind, metadata: {name: "tfrs"}, spec} | .spec.members += ["rolling", "rootdata", "tight" | {name: ., container: "postgresql", workloadRef: {apiVersion: "apps/v1", kind: "Deployment", name: .},
     dataDirectory: (if . == "rootdata" then "/var/lib/pgsql/data" else "/var/lib/pgsql/data/userdata" end)}]' <<<"$tfrs" >"$work/tfrs.json"
   user apply -f "$work/tfrs.json"
   make_objects
@@ -270,8 +268,6 @@ spec:
   expect pgr/rolling Failed RollingUpdate "Deployment rolling has strategy RollingUpdate: two pods could open one data directory. HINT: set spec.strategy.type: Recreate on the workload"
   restore rootdata rootdata
   expect pgr/rootdata Failed DataDirectoryIsMountRoot "the data directory /var/lib/pgsql/data of member rootdata is the root of its volume: nothing can be exchanged beside it. HINT: set PGDATA to a directory below the volume's root, or restore onto another member"
-  restore noexec noexec
-  expect pgr/noexec Failed NoexecVolume "the volume of member noexec is mounted noexec at /var/lib/pgsql/data. HINT: mount the volume without noexec: archive_command must be able to run the agent"
   # Cutovers.
   failover nobody nobody
   expect pgf/nobody Failed NoMember "spec.candidate is nobody, which topology tfrs does not have. HINT: name one of its members"
@@ -372,7 +368,7 @@ nothing_was_touched() {
   [ "$(wc -l <"$work/said")" -ge 40 ] || fail "only $(wc -l <"$work/said") refusals were seen"
   echo "$(wc -l <"$work/said") refusals were seen"
   same "workloads, Services, claims and pods" "$(world | grep -v '/member-[ab] ')" "$(cat "$work/world")"
-  for claim in postgresql-standby spare rolling rootdata noexec tight; do echo "$claim $(volume_hash "$claim")"; done >"$work/volumes.now"
+  for claim in postgresql-standby spare rolling rootdata tight; do echo "$claim $(volume_hash "$claim")"; done >"$work/volumes.now"
   same "volumes" "$(cat "$work/volumes.now")" "$(cat "$work/volumes")"
   same "files of the archive that changed" "$(comm -23 "$work/archive" <(archive_files))" ""
   same "what was put into a foreign archive" "$(cd "$(volume postgresql-backup-cns)" && find foreign stolen | sort | tr '\n' ' ')" "foreign foreign/notes.txt stolen stolen/repository.json "
@@ -381,5 +377,5 @@ nothing_was_touched() {
   same "primary" "$(field pgt/tfrs primary)" postgresql
   user wait --for=condition=ContinuousArchiving pgt/tfrs --timeout=60s
   scene patch pvc leaving --type=merge -p '{"metadata":{"finalizers":null}}'
-  umount "$(volume noexec)" "$(volume tight)"
+  umount "$(volume tight)"
 }
