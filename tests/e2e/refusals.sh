@@ -280,7 +280,7 @@ spec:
   failover strangers postgresql-standby
   expect pgf/strangers Failed SelectorMatchesOthers 'once switched to postgresql-standby, Service postgresql would select by {"name":"postgresql-standby"}, which Deployment deaf matches too. HINT: change the labels of Deployment deaf, or add a label to the Service'"'"'s selector and to the members'"'"' pod templates that only the members carry'
   make_objects
-  all_said 150
+  all_said 300
   user delete pgf/not-running pgb/alone pgb/deaf
 }
 
@@ -295,20 +295,20 @@ refused_by_the_archive() {
   restore gap postgresql-standby
   expect pgr/gap Failed WalGap "the latest state lies behind a gap in the archive; the first missing segment is $segment. HINT: to recover to the last transaction before the gap, write targetTime TIME"
   make_objects
-  all_said 60
+  all_said 180
   mv "$wal/../held" "$wal/$path"
   chmod 000 "$wal/$path"
   restore unreadable postgresql-standby
   expect pgr/unreadable Failed NotPermitted "cannot open /postgresql-backup/tfrs/${path#./}: Permission denied. HINT: its owner and mode must let the members' uid in: chown or chmod /postgresql-backup/tfrs/${path#./}"
   make_objects
-  all_said 60
+  all_said 180
   chmod 640 "$wal/$path"
   # The copy and eight segments; by what the backup says of itself.
   need=$(jq '(.tarBytes + 8 * .segmentSize + 1048575) / 1048576 | floor' "$wal/basebackup/$(field pgb/tfrs-1 backupID)/backup.json")
   restore tight tight
   expect pgr/tight Failed NotEnoughSpace "/var/lib/pgsql/data has 20 MiB free, the restored copy beside the old one needs $need MiB. HINT: make the volume larger, or free space on it"
   make_objects
-  all_said 60
+  all_said 180
 }
 
 refused_for_want_of_room() {
@@ -326,12 +326,12 @@ refused_for_want_of_room() {
   restore unfinished postgresql-standby '{"source": {"type": "Backup", "backupRef": {"name": "no-room"}}}'
   expect pgr/unfinished Failed BackupNotCompleted "PostgresBackup no-room is not Completed. HINT: choose a completed backup: kubectl get postgresbackups"
   make_objects
-  all_said 60
+  all_said 180
   scene patch limitrange limits --type=json -p '[{"op":"add","path":"/spec/limits/0/max/memory","value":"100Mi"}]'
   local tight="HINT: change the LimitRange, or spec.jobs.resources of the topology; it goes on by itself"
   expect pgb/no-room Blocked LimitRangeTooTight "LimitRange limits does not allow the pod of Job plan: container work has the limit memory 128Mi, max is 100Mi. $tight"
   expect pgr/no-room Blocked LimitRangeTooTight "LimitRange limits does not allow the pod of Job plan: container work has the limit memory 128Mi, max is 100Mi. $tight"
-  all_said 60
+  all_said 180
   same "Jobs of the Blocked actions" "$(jobs_of "$(uid pgb/no-room)")$(jobs_of "$(uid pgr/no-room)")" ""
   user delete pgb/no-room pgr/no-room
   scene patch limitrange limits --type=json -p '[{"op":"add","path":"/spec/limits/0/max/memory","value":"300Mi"}]'
@@ -355,7 +355,7 @@ refused_by_the_server() {
   psql_privilege no-right
   expect pgr/no-right Blocked InsufficientPrivilege 'pgrunbook@IP:5432/postgres: ERROR:  permission denied for function pg_create_restore_point. HINT: grant it to the role; what the operator'"'"'s roles need is in docs/security.md'
   make_objects
-  all_said 60
+  all_said 180
   user delete pgr/no-right
   scene_sql "$ns" postgresql 'grant execute on function pg_create_restore_point(text) to pgrunbook'
   cat "$work/pg_hba.conf" >"$hba"
