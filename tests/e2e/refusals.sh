@@ -351,17 +351,18 @@ refused_by_the_server() {
   topology no-hba "$primary"
   expect pgt/no-hba Stalled NoPgHbaEntry 'tfrs@IP:5432/tfrs: connection to server at "IP", port 5432 failed: FATAL:  no pg_hba.conf entry for host "IP", user "tfrs", database "tfrs", no encryption. HINT: add a line for this role to that server'"'"'s pg_hba.conf and reload it, like: host all tfrs all scram-sha-256'
   # What the operator's role may not do.
-  scene_sql "$ns" postgresql 'revoke execute on function pg_create_restore_point(text) from pgrunbook'
-  psql_privilege no-right
+  in_postgres 'revoke execute on function pg_create_restore_point(text) from pgrunbook'
+  restore no-right postgresql-standby
   expect pgr/no-right Blocked InsufficientPrivilege 'pgrunbook@IP:5432/postgres: ERROR:  permission denied for function pg_create_restore_point. HINT: grant it to the role; what the operator'"'"'s roles need is in docs/security.md'
   make_objects
   all_said 180
   user delete pgr/no-right
-  scene_sql "$ns" postgresql 'grant execute on function pg_create_restore_point(text) to pgrunbook'
+  in_postgres 'grant execute on function pg_create_restore_point(text) to pgrunbook'
   cat "$work/pg_hba.conf" >"$hba"
   scene_sql "$ns" postgresql 'select pg_reload_conf()' >/dev/null
 }
-psql_privilege() { restore "$1" postgresql-standby; }
+# Rights to functions belong to a database; the operator's role uses this one.
+in_postgres() { scene exec deploy/postgresql -c postgresql -- psql -U postgres -d postgres -v ON_ERROR_STOP=1 -Xqc "$1"; }
 
 nothing_was_touched() {
   local claim
