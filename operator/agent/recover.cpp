@@ -365,7 +365,8 @@ Result<Answer> recover(Work* w) {
     }
   }
   PGR_TRY(base::remove_tree(w->sibling));
-  PGR_TRY(check_space(w->member, w->backup));
+  // Once more: a runtime that mounts the Plan Job's volume read-only may hide that it is noexec.
+  PGR_TRY(check_member(w->member, w->backup));
 
   auto made = make_new_directory(w);
   if (!made) {
