@@ -55,6 +55,16 @@ by_category() { # name
   same "$(k get "$1" -o name | sort | tr '\n' ' ')" \
     "failover.pgrunbook.io/tfrs-to-standby postgresbackup.pgrunbook.io/tfrs-1 postgresrestore.pgrunbook.io/tfrs-before postgresrestore.pgrunbook.io/tfrs-latest postgrestopology.pgrunbook.io/tfrs "
 }
+# With several kinds kubectl puts each one's full name before the object's.
+category_fits() {
+  local out
+  takes topology "$TOPOLOGY" >/dev/null && takes backup "$(action Blocked backup 3/6 "$LONG" <<<"$BACKUP" | jq '.reason = "NetworkPolicyMissing"')" >/dev/null || return 1
+  takes restore-to-time "$(action AwaitingApproval first-connection 11/12 "$LONG" <<<"$RESTORE" | jq '.reason = "TargetOnAbandonedTimeline"')" >/dev/null || return 1
+  takes cutover "$(action AwaitingApproval first-connection 11/12 "$LONG" <<<"$FAILOVER" | jq '.reason = "ApplicationDoesNotConnect"')" >/dev/null || return 1
+  out=$(k get pgrunbook)
+  grep -q '^postgresrestore.pgrunbook.io/tfrs-before ' <<<"$out" && grep -q ApplicationDoesNotConnect <<<"$out" || { wrong "not what this is about: $out"; return 1; }
+  [ "$(awk '{ sub(/ +$/, ""); if (length > n) n = length } END { print n }' <<<"$out")" -le 120 ] || wrong "wider than 120: $out"
+}
 empty_columns() { # an object that nobody has looked at yet
   created restore-to-time && k get -f "$WORK/restore-to-time.json"
 }
@@ -72,9 +82,9 @@ t "status: a failover's is stored whole" takes cutover "$(action Running fence 7
 t "status: a topology's is stored whole" takes topology "$TOPOLOGY"
 t "status: a large one is stored whole" large
 TH='NAME PRIMARY ARCHIVING LAST BACKUP EARLIEST LATEST AGE'
-BH='NAME TOPOLOGY METHOD PHASE SIZE DURATION AGE'
-RH='NAME TOPOLOGY TO TARGET PHASE STEP PROGRESS AGE'
-FH='NAME TOPOLOGY TYPE TO PHASE STEP AGE'
+BH='NAME PHASE WHY SIZE AGE'
+RH='NAME PHASE STEP WHY AGE'
+FH='NAME PHASE STEP WHY AGE'
 t "columns: topology" shows topology "$TOPOLOGY" "$TH"
 t "columns: topology that nothing is known of" shows topology '{"observedGeneration": 1}' "$TH"
 for phase in Pending AwaitingApproval Running Blocked RollingBack Completed Failed; do
@@ -88,5 +98,6 @@ t "columns: -o wide adds the message" wide cutover "$LONG"
 t "columns: an object without status" empty_columns
 [ -n "$LIST" ] || for example in topology backup restore-to-time restore-latest cutover; do created $example || true; done
 t "categories: kubectl get pgrunbook" by_category pgrunbook
+t "categories: kubectl get pgrunbook is at most 120 columns wide" category_fits
 t "categories: kubectl get postgres" by_category postgres
 t "conditions: kubectl wait ends by Finished" finished

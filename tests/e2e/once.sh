@@ -46,11 +46,11 @@ restore_happens_once() {
 
 cutover_happens_once() { happens_once pgf/tfrs-to-standby manifests/examples/cutover.yaml fence unfence; }
 
-# Each kind alone: with several kubectl puts postgresrestore.pgrunbook.io/ before the name.
 columns_fit() {
   local kind
   holds "kubectl get pgrunbook" "$(user get pgrunbook)" postgrestopology postgresbackup postgresrestore failover Completed
   for kind in pgt pgb pgr pgf; do
     same "lines of kubectl get $kind over 120" "$(user get "$kind" | awk '{ sub(/ +$/, "") } length > 120')" ""
   done
+  same "lines of kubectl get pgrunbook over 120" "$(user get pgrunbook | awk '{ sub(/ +$/, "") } length > 120')" ""
 }

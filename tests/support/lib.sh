@@ -12,7 +12,7 @@ install_build_packages() {
   local missing=() p
   for p in g++ cmake ninja-build ccache nlohmann-json3-dev libfmt-dev libspdlog-dev libyaml-cpp-dev libcpprest-dev libssl-dev libpq-dev \
     libexpected-dev libzstd-dev libcli11-dev libgtest-dev libgmock-dev clang-19 libclang-rt-19-dev llvm-19 \
-    postgresql-15 zstd jq git; do
+    postgresql-15 zstd jq git lua5.4; do
     dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q '^install ok installed' || missing+=("$p")
   done
   [ ${#missing[@]} = 0 ] && return
