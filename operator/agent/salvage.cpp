@@ -168,15 +168,15 @@ base::Result<UnarchivedWal> find_unarchived(const archive::Repository& repositor
   auto history = repository.history(timeline);
   if (!history) return base::fail(history.error());
 
+  // What is older than the archive (from before it was set up) is not missing in it.
+  const std::uint64_t oldest = archived.empty() ? 0 : *archived.begin();
   std::uint64_t first = *here.rbegin() + 1;
   for (std::uint64_t n : here) {
-    if (archived.contains(n)) continue;
+    if (n < oldest || archived.contains(n)) continue;
     first = n;
     break;
   }
-  bool begins_timeline =
-      history->parent().valid() ? history->fork().segment(size) >= first : archived.empty();
-  if (!archived.contains(first - 1) && !here.contains(first - 1) && !begins_timeline) {
+  if (!archived.empty() && !archived.contains(first - 1)) {
     return base::fail(base::refused(
         "WalGap",
         fmt::format("segments before {} are neither in the archive nor on the volume any more",
@@ -189,7 +189,7 @@ base::Result<UnarchivedWal> find_unarchived(const archive::Repository& repositor
   Scratch scratch;
   postgres::WalkOrder order{*history, repository.record().system_identifiers.front(), size, first};
   // From the one before, so that the first record is known to follow the archive's last.
-  if (archived.contains(first - 1) || here.contains(first - 1)) order.first = first - 1;
+  if (archived.contains(first - 1)) order.first = first - 1;
   auto walked = postgres::walk_wal(order, [&](std::uint64_t n) -> Result<std::optional<std::string>> {
     if (archived.contains(n)) {
       PGR_ASSIGN(std::string path, scratch.get(repository, at_number(n)));

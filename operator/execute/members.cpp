@@ -248,13 +248,13 @@ StepResult scale_down(Action& a, const std::string& name) {
 StepResult is_down(Action& a, const plan::SceneView& scene, const plan::MemberView& m) {
   auto runs = [&](const std::string& how) {
     return StepResult::failed(base::refused(
-        "PrimaryRuns", fmt::format("salvage is for a primary that is down, but {} {}", m.name, how),
+        "PrimaryRuns", fmt::format("{} is not down: {}", m.name, how),
         "a running primary needs no salvage, its WAL is switched and archived first: leave salvage out"));
   };
   if (m.pods.empty()) return StepResult::done({{"words", "it has no pod"}});
   bool asked = false;
   for (const Json& pod : m.pods) {
-    if (plan::pod_ready(pod)) return runs("has a ready pod");
+    if (plan::pod_ready(pod)) return runs("it has a ready pod");
     std::string address = text_at(pod, {"status", "podIP"});
     if (address.empty()) continue;
     if (!asked) {  // else silence would only be the network's
@@ -262,16 +262,17 @@ StepResult is_down(Action& a, const plan::SceneView& scene, const plan::MemberVi
         return *gate;
       asked = true;
     }
-    // Who asks does not matter: a refused password is an answer too.
+    // Who asks does not matter: a refused password is an answer too. Without one libpq itself would give up.
     sql::Target target;
     target.host = address;
     target.port = m.port;
     target.user = "pgrunbook";
+    target.password = "only to see who answers";
     target.ssl_mode = scene.spec.connection.ssl_mode;
     auto session = a.world.connect(target, quick());
     if (session || session.error().code == ErrorCode::kUnauthorized ||
         session.error().code == ErrorCode::kForbidden)
-      return runs("answers, though its pod is not ready");
+      return runs("it answers, though its pod is not ready");
     if (session.error().reason == "StartingUp" || session.error().reason == "ShuttingDown") {
       return StepResult::blocked(base::refused(
           "PrimaryNotDown", fmt::format("{} is neither up nor down: {}", m.name, session.error().message),

@@ -18,7 +18,7 @@ running_primary_is_not_salvaged() {
   user apply -f - <<<"$(salvage_yaml running "")"
   finished pgr/running Failed 120
   reason_is pgr/running PrimaryRuns
-  says pgr/running "salvage is for a primary that is down, but postgresql has a ready pod" "HINT: a running primary needs no salvage" "leave salvage out"
+  says pgr/running "postgresql is not down: it has a ready pod" "HINT: a running primary needs no salvage" "leave salvage out"
   same "replicas of the members" "$(replicas postgresql)/$(replicas postgresql-standby)" 1/0
   writes_on "after the refusal"
 }
@@ -54,6 +54,7 @@ server_processes() { # of the primary's container: all of that process namespace
   id=$(scene get pods -l name=postgresql -o jsonpath='{.items[0].status.containerStatuses[0].containerID}')
   pid=$(tests/cluster ctr tasks ls | awk -v id="${id#containerd://}" '$1 == id { print $2 }')
   [ -n "$pid" ] || fail "the primary has no process"
+  [ "$(readlink "/proc/$pid/ns/pid")" != "$(readlink /proc/self/ns/pid)" ] || fail "the primary has no process namespace of its own"
   pgrep --ns "$pid" --nslist pid
 }
 # Under write load, all processes at once, and without a control file the next one cannot start.

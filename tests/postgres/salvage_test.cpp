@@ -172,10 +172,16 @@ TEST_F(Salvage, EveryAcknowledgedCommitOfAKilledPrimaryWithoutItsControlFile) {
 }
 
 TEST_F(Salvage, EndsWherePgWaldumpEnds) {
-  Server& primary = start_primary();
+  Server& primary = start_primary({"wal_keep_size='64MB'"});
+  primary.switch_segment();
+  primary.switch_segment();
   backup(primary);
   write_and_kill(primary);
   auto r = repository();
+  // As on a server that was there before its archive: segments on the volume that the archive never had.
+  auto oldest = must(r.segments(kFirst)).front();
+  ASSERT_TRUE(base::exists(pg_wal() + "/" + oldest.name));
+  ASSERT_EQ(::unlink(r.layout().wal_file(must(postgres::parse_wal_name(oldest.name))).c_str()), 0);
   auto wal = must(find_unarchived(r, kFirst, pg_wal()));
   ASSERT_TRUE(wal.last);
   auto history = must(r.history(kFirst));

@@ -502,6 +502,17 @@ TEST(Approval, IsForcedWhereSomebodyElseManagesWhatIsChanged) {
   EXPECT_EQ(free.phase(), "Completed");
 }
 
+TEST(Approval, IsForcedWhereThePlanFindsThatItMust) {
+  Scripted s;
+  s.plan_asks = true;
+  s.drive(3);
+  EXPECT_EQ(s.phase(), "AwaitingApproval");
+  EXPECT_THAT(s.acts, IsEmpty());
+  s.approved = s.digest();
+  s.drive();
+  EXPECT_EQ(s.phase(), "Completed");
+}
+
 TEST(Approval, CoversTheUidSoThatItCannotBeWrittenAhead) {
   Json covered = {{"world", "w1"}};
   EXPECT_EQ(plan_digest("uid-1", covered), plan_digest("uid-1", covered));

@@ -47,10 +47,10 @@ TEST(DeadMember, IsOneThatHasNoReadyPodAndDoesNotAnswer) {
   ASSERT_EQ(pods.size(), 1U);
   StepResult r = verdict();
   EXPECT_EQ(r.kind, Kind::kFailed);
-  EXPECT_EQ(
-      r.error.text(),
-      "salvage is for a primary that is down, but postgresql has a ready pod. HINT: a running primary needs "
-      "no salvage, its WAL is switched and archived first: leave salvage out");
+  EXPECT_EQ(r.error.text(),
+            "postgresql is not down: it has a ready pod. HINT: a running primary needs no salvage, its WAL "
+            "is switched "
+            "and archived first: leave salvage out");
   EXPECT_EQ(r.error.reason, "PrimaryRuns");
   b.api.put(k::kPod, not_ready(pods.front()));
   EXPECT_EQ(verdict().kind, Kind::kDone) << verdict().error.text();

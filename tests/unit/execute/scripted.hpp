@@ -58,6 +58,7 @@ class Scripted {
   bool approval_required = false, plan_only = false, cancel = false, with_record = true, still_true = true;
   std::string approved;
   base::Json git_changes;
+  bool plan_asks = false;    // the plan itself finds that it needs approval
   std::string world = "w1";  // what the plan's digest covers
   execute::StepResult plan_result = execute::StepResult::done();
   execute::StepResult record_result = execute::StepResult::done();
@@ -87,6 +88,7 @@ class Scripted {
       if (plan_result.kind != execute::StepResult::Kind::kDone) return plan_result;
       a.status.operation.inputs["topology"] = "tfrs";
       a.status.operation.inputs["world"] = world;
+      if (plan_asks) a.status.operation.inputs["approvalRequired"] = true;
       a.status.plan = {{"digest", execute::plan_digest(a.meta.uid, {{"world", world}})},
                        {"facts", {{"attempt", a.status.operation.attempt}}}};
       if (!git_changes.is_null()) a.status.plan["gitChanges"] = git_changes;
