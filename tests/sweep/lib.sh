@@ -40,7 +40,8 @@ proxy_start() { # arguments of pgrunbook-proxy...
   : >"$work/writes.jsonl"
   : >"$work/fail"
   : >"$work/proxy.out"
-  in_operators_network "$out/tests/pgrunbook-proxy" --kubeconfig "$work/account.kubeconfig" --kubeconfig-out "$work/operator.kubeconfig" \
+  # Not by the function: the pid would be that of the shell around it.
+  nsenter --net="/proc/$(cat "$work/sandbox")/ns/net" "$out/tests/pgrunbook-proxy" --kubeconfig "$work/account.kubeconfig" --kubeconfig-out "$work/operator.kubeconfig" \
     --pid-file "$work/operator.pid" --fail-file "$work/fail" --log "$work/writes.jsonl" "$@" >"$work/proxy.out" 2>&1 </dev/null 3<&- &
   echo $! >"$work/proxy.pid"
   _scene_until 20 "the proxy listens" grep -q '^port' "$work/proxy.out" || fail "the proxy does not start: $(cat "$work/proxy.out")"
