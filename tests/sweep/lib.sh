@@ -40,7 +40,8 @@ proxy_start() { # arguments of pgrunbook-proxy...
   : >"$work/writes.jsonl"
   : >"$work/fail"
   : >"$work/proxy.out"
-  in_operators_network "$out/tests/pgrunbook-proxy" --kubeconfig "$work/account.kubeconfig" --kubeconfig-out "$work/operator.kubeconfig" \
+  # Not by the function: the pid would be that of the shell around it.
+  nsenter --net="/proc/$(cat "$work/sandbox")/ns/net" "$out/tests/pgrunbook-proxy" --kubeconfig "$work/account.kubeconfig" --kubeconfig-out "$work/operator.kubeconfig" \
     --pid-file "$work/operator.pid" --fail-file "$work/fail" --log "$work/writes.jsonl" "$@" >"$work/proxy.out" 2>&1 </dev/null 3<&- &
   echo $! >"$work/proxy.pid"
   _scene_until 20 "the proxy listens" grep -q '^port' "$work/proxy.out" || fail "the proxy does not start: $(cat "$work/proxy.out")"
@@ -87,7 +88,7 @@ outside_ends() {
   operator_stop
   operator_stop second
   # One that was just being started.
-  for pid in $(pgrep -f -- "--kubeconfig $work/operator.kubeconfig --namespace $ns "); do kill -9 "$pid" 2>/dev/null || true; done
+  for pid in $(pgrep -f -- "--kubeconfig $work/operator.kubeconfig --namespace $ns " || true); do kill -9 "$pid" 2>/dev/null || true; done
   proxy_stop
 }
 outside_begins() { # arguments of pgrunbook-proxy...
@@ -97,7 +98,7 @@ outside_begins() { # arguments of pgrunbook-proxy...
   proxy_start "$@"
   operator_start
 }
-proxy_says() { sed -n "s/^$1 //p" "$work/proxy.out"; } # writes|kills, once it has ended
+writes_that_differ() { jq -s 'map(.n) | max // 0' "$work/writes.jsonl"; }
 kills() { jq -r 'select(.killed != null) | .killed' "$work/writes.jsonl" | sort | uniq -c | tr -s ' \n' ' '; }
 
 # ---- one case each: an action from its object to its end, and what must be true then
@@ -210,7 +211,7 @@ chain() { # backup|restore|cutover
   [ -z "$(grep -v '/status ' <<<"$half" || true)" ] || fail "killed before and never after: $half"
   [ "$(jq -rs '[.[] | select(.killed == "after" and .method == "POST")] | length' "$work/writes.jsonl")" -ge 3 ] || fail "the chain met fewer than three creations: $(kills)"
   [ "$1" != cutover ] || [ "$(jq -rs '[.[] | select(.killed != null and (.target | test("/services/")))] | length' "$work/writes.jsonl")" = 2 ] || fail "the switch was not killed twice"
-  echo "chain $1: $(proxy_says writes) writes that differ, killed $(kills), $((SECONDS - began)) s"
+  echo "chain $1: $(writes_that_differ) writes that differ, killed $(kills), $((SECONDS - began)) s"
 }
 # One kill at one write: N of those that differ, the topology's own status aside.
 single() { # backup|restore|cutover N before|after
@@ -218,12 +219,12 @@ single() { # backup|restore|cutover N before|after
   "$1_case" "$1-$2-$3"
   operator_stop
   proxy_stop
-  [ "$(proxy_says kills)" = 1 ] || echo "NOT REACHED: this run had $(proxy_says writes) writes"
+  [ "$(jq -s 'map(select(.killed != null)) | length' "$work/writes.jsonl")" = 1 ] || echo "NOT REACHED: this run had $(writes_that_differ) writes"
 }
 count_writes() { # backup|restore|cutover: how many there are to kill at
   outside_begins --distinct 1 --skip /postgrestopologies/
   "$1_case" "$1-unharmed"
   operator_stop
   proxy_stop
-  proxy_says writes >"$work/writes-of-$1"
+  writes_that_differ >"$work/writes-of-$1"
 }
