@@ -531,7 +531,11 @@ Result<Json> plan_restore(const Order& order, const archive::Repository& reposit
 Result<Json> plan_cutover_from_dead(const Order& order, const archive::Repository& repository,
                                     const TimelineHistory& candidate) {
   const api::MemberRef& m = *order.member;
-  PGR_ASSIGN(auto salvages, salvages_of(repository, candidate.parent(), m.claim_uid));
+  // The dead server's timeline is the live one until the cutover; the candidate's need not be its child.
+  PGR_ASSIGN(TimelineId dead, choose_timeline(repository.record(), 0));
+  PGR_ASSIGN(auto history, repository.history(dead));
+  Lsn fork = parting(history, candidate);
+  PGR_ASSIGN(auto salvages, salvages_of(repository, dead, m.claim_uid));
   if (salvages.empty()) {
     return base::fail(base::refused(
         "NotSalvaged",
@@ -540,7 +544,7 @@ Result<Json> plan_cutover_from_dead(const Order& order, const archive::Repositor
         "restore with salvage: StoppedPrimary to the candidate first; or start the primary again"));
   }
   std::string pg_wal = m.data_directory + "/pg_wal";
-  PGR_ASSIGN(UnarchivedWal wal, find_unarchived(repository, candidate.parent(), pg_wal));
+  PGR_ASSIGN(UnarchivedWal wal, find_unarchived(repository, dead, pg_wal));
   auto same = std::find_if(salvages.begin(), salvages.end(),
                            [&](const SalvageRecord& r) { return r.end == wal.end; });
   if (same == salvages.end()) {
@@ -552,14 +556,13 @@ Result<Json> plan_cutover_from_dead(const Order& order, const archive::Repositor
   }
   WalSource source(repository);
   source.add(wal, pg_wal);
-  PGR_ASSIGN(Commits commits, commits_between(source, repository, candidate.parent(), candidate.fork(),
-                                              wal.end, repository.record().major_version));
-  Json stake = {
-      {"transactions", commits.count}, {"fromLSN", candidate.fork().text()}, {"toLSN", wal.end.text()}};
+  PGR_ASSIGN(Commits commits,
+             commits_between(source, repository, dead, fork, wal.end, repository.record().major_version));
+  Json stake = {{"transactions", commits.count}, {"fromLSN", fork.text()}, {"toLSN", wal.end.text()}};
   if (commits.first_time) stake["since"] = base::format_time_micro(*commits.first_time);
   if (commits.last_time) stake["until"] = base::format_time_micro(*commits.last_time);
-  return Json{{"forkLSN", candidate.fork().text()},
-              {"parentTimeline", candidate.parent().number()},
+  return Json{{"forkLSN", fork.text()},
+              {"parentTimeline", dead.number()},
               {"salvage", same->action_uid},
               {"salvagedTo", wal.end.text()},
               {"atStake", stake}};
@@ -576,8 +579,7 @@ Result<Json> plan_cutover(const Order& order, const archive::Repository& reposit
                       "restore onto that member first"));
   }
   if (order.plan.read_volume) {
-    report.note("read", fmt::format("counting transactions on timeline {} after {}",
-                                    history.parent().number(), history.fork().text()));
+    report.note("read", "counting the transactions that the dead primary has and the candidate has not");
     return plan_cutover_from_dead(order, repository, history);
   }
   // What the living primary's timeline has and the candidate's has not: they need not be parent and child.

@@ -90,10 +90,11 @@ std::optional<api::Answer> ended(const Json& pod) {
   auto answer = json ? api::answer_from_json(*json) : Result<api::Answer>(fail(json.error()));
   if (answer) return *answer;
   std::string reason = text_at(t, {"reason"}, "Error");
-  lost.reason = reason == "OOMKilled" ? "JobOutOfMemory" : "JobDied";
+  const bool too_large = reason == "OOMKilled";
+  lost.reason = too_large ? "JobOutOfMemory" : "JobDied";
   lost.message = fmt::format("the Job's container ended with exit code {} ({}) and left no answer",
                              number_at(t, {"exitCode"}, -1), reason);
-  lost.hint = reason == "OOMKilled" ? "give the Jobs more memory: spec.jobs.resources of the topology"
+  lost.hint = too_large ? "give the Jobs more memory: spec.jobs.resources of the topology"
                                     : "look at the log of the Job's pod";
   return lost;
 }

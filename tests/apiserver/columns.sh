@@ -53,7 +53,7 @@ shows() { # example status header: kubectl get in at most 120 columns
 wide() { k get -f "$WORK/$1.json" -o wide | grep -qF "$2" || wrong "-o wide has no message"; }
 by_category() { # name
   same "$(k get "$1" -o name | sort | tr '\n' ' ')" \
-    "failover.pgrunbook.io/tfrs-to-standby postgresbackup.pgrunbook.io/tfrs-1 postgresrestore.pgrunbook.io/tfrs-before postgresrestore.pgrunbook.io/tfrs-latest postgrestopology.pgrunbook.io/tfrs "
+    "failover.pgrunbook.io/tfrs-to-standby postgresbackup.pgrunbook.io/tfrs-1 postgresrestore.pgrunbook.io/tfrs-before postgresrestore.pgrunbook.io/tfrs-latest postgresrestore.pgrunbook.io/tfrs-salvage postgrestopology.pgrunbook.io/tfrs "
 }
 # With several kinds kubectl puts each one's full name before the object's.
 category_fits() {

@@ -113,7 +113,7 @@ t "restore: an automatic cutover is not there yet" refused restore-latest '.spec
 t "restore: an unknown salvage" refused restore-salvage '.spec.salvage = "RunningPrimary"' \
   'spec.salvage: Unsupported value: "RunningPrimary": supported values: "None", "StoppedPrimary"'
 t "restore: a boolean is no salvage" refused restore-salvage '.spec.salvage = true' \
-  'spec.salvage: Invalid value: "boolean": spec.salvage in body must be of type string: "boolean"'
+  $'spec.salvage: Invalid value: "boolean": spec.salvage in body must be of type string: "boolean"\nspec.salvage: Unsupported value: true: supported values: "None", "StoppedPrimary"'
 t "restore: an unknown mode" refused restore-latest '.spec.mode = "DryRun"' \
   'spec.mode: Unsupported value: "DryRun": supported values: "Plan", "Execute"'
 t "restore: dryRun is no field" strict restore-latest '.spec.dryRun = true' spec.dryRun

@@ -7,7 +7,7 @@ audit_begin() { audit_from=$(stat -c %s "$(audit_log)" 2>/dev/null || echo 0); }
 
 # "verb group/resource[/subresource]" of every rule of the chart's Role.
 audit_granted() {
-  tests/cluster helm template pgrunbook charts/pgrunbook --values manifests/values.yaml --show-only templates/role.yaml |
+  tests/cluster helm template pgrunbook charts/pgrunbook --kube-version 1.34.0 --values manifests/values.yaml --show-only templates/role.yaml |
     tests/cluster kubectl create --dry-run=client -o json -f - |
     jq -r 'select(.kind == "Role") | .rules[] | .apiGroups[] as $g | .resources[] as $r | .verbs[] as $v | "\($v) \($g)/\($r)"' | sort -u
 }
@@ -43,7 +43,8 @@ audit_check() {
   awk '{ print $2, $3 }' "$w/counts" | sort -u >"$w/used"
   cat "$w/counts"
   [ "$(wc -l <"$w/requests")" -gt 1000 ] || fail "only $(wc -l <"$w/requests") requests are in the audit log: that is no whole run"
-  jq -r 'select(.decision == "forbid") | "\(.verb) \(.uri)"' "$w/requests" | sort -u >"$w/forbidden"
+  # One refusal is a test's own: a topology that names a Secret which the chart's secretNames do not.
+  jq -r 'select(.decision == "forbid") | "\(.verb) \(.uri)"' "$w/requests" | grep -v '^get .*/namespaces/e2e-refusals/secrets/another$' | sort -u >"$w/forbidden" || true
   [ ! -s "$w/forbidden" ] || fail "the operator was refused: $(head -n 3 "$w/forbidden" | tr '\n' ';')"
   # Refused by a quota or PodSecurity, not for want of a right: it asked what it may ask.
   jq -r 'select(.code == 403) | "\(.verb) \(.uri)"' "$w/requests" | sort | uniq -c

@@ -88,8 +88,10 @@ watch_processes() {
   (
     set +eE
     while [ -e "$work/seen" ] && kill -0 $$; do
-      passwords >"$work/passwords" 2>/dev/null
-      [ -s "$work/passwords" ] || continue
+      # In one piece: the test reads it meanwhile.
+      passwords >"$work/passwords.new" 2>/dev/null
+      [ -s "$work/passwords.new" ] || continue
+      mv "$work/passwords.new" "$work/passwords"
       # Pods of ours, by uid as cgroups spell it.
       scene get pods -l app.kubernetes.io/name=pgrunbook -o jsonpath='{range .items[*]}{.metadata.uid}{"\n"}{end}' >"$work/ours" 2>/dev/null
       for _ in 1 2 3 4; do

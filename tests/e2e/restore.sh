@@ -90,7 +90,7 @@ lsn_and_name_as_targets() {
   user apply -f - <<<"$(restore_yaml by-lsn "" 'select count(*) from organization' 20000 | sed "s|^  to:|  recoveryTarget: {targetLSN: $lsn, exclusive: true, targetTLI: 1}\n&|")"
   finished pgr/by-lsn Completed 300
   same "target of pgr/by-lsn" "$(field pgr/by-lsn target.asked)" "before LSN $lsn, timeline 1"
-  user get pgr/by-lsn | grep -qF "before LSN $lsn, timeline 1" || fail "kubectl get does not show the target: $(user get pgr/by-lsn)"
+  user get pgr/by-lsn -o wide | grep -qF "before LSN $lsn, timeline 1" || fail "kubectl get does not show the target: $(user get pgr/by-lsn -o wide)"
   user apply -f - <<<"$(restore_yaml by-xid "" | sed "s|^  to:|  recoveryTarget: {targetXID: 4000000000}\n&|")"
   finished pgr/by-xid Failed 120
   reason_is pgr/by-xid UnknownTransaction

@@ -31,21 +31,20 @@ foreign_archive_command_is_kept() {
   same "pod of postgresql" "$(pod_uids postgresql)" "$pod"
 }
 
-# The archive's directory for WAL is taken by a file: the proof segment does not arrive.
+# In the place of the archive's directory for WAL stands a file: the proof segment does not arrive.
 failed_setup_is_put_back() {
   local repository before
   repository=$(volume postgresql-backup-cns)/tfrs before=$(archive_command)
   user patch pgt tfrs --type=merge -p '{"spec":{"archive":{"wal":{"replaceExisting":true}}}}'
   until [ -e "$repository/repository.json" ]; do sleep 0.05; done
-  mkdir -p "$repository/walbackup"
-  touch "$repository/walbackup/00000001"
-  chown --reference="$repository/repository.json" "$repository/walbackup"
+  rm -rf "$repository/walbackup"
+  touch "$repository/walbackup"
   user wait --for=jsonpath='{.status.setup.phase}'=Failed pgt/tfrs --timeout=240s || fail "setup did not fail: $(message)"
   holds "the setup's message" "$(scene get pgt tfrs -o jsonpath='{.status.setup.message}')" "did not arrive in the archive" "Everything is as it was before"
   same archive_command "$(archive_command)" "$before"
   same "replicas of postgresql" "$(replicas postgresql)" 1
   same "the condition" "$(scene get pgt tfrs -o jsonpath='{.status.conditions[?(@.type=="ContinuousArchiving")].status}')" False
-  rm "$repository/walbackup/00000001"
+  rm "$repository/walbackup"
   user patch pgt tfrs --type=merge -p '{"spec":{"archive":{"wal":{"replaceExisting":false}}}}'
   topology_says ForeignArchiveCommand 60
 }

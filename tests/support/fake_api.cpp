@@ -348,7 +348,12 @@ Json claim(const std::string& name) {
 Json pod(const std::string& name, const Json& labels, const std::string& ip) {
   return {{"apiVersion", "v1"},
           {"kind", "Pod"},
-          {"metadata", {{"name", name}, {"uid", "uid-" + name}, {"labels", labels}}},
+          {"metadata",
+           {{"name", name},
+            {"uid", "uid-" + name},
+            {"labels", labels},
+            {"ownerReferences",
+             {{{"kind", "ReplicaSet"}, {"name", base::text_at(labels, {"name"}) + "-7d4b9c"}}}}}},
           {"spec", {{"nodeName", "node1"}}},
           {"status",
            {{"phase", "Running"},

@@ -202,7 +202,7 @@ constexpr const char* kOurs =
     "archive_command = '[ -x /v/.pgrunbook/bin/1/amd64/pgrunbook-agent ] || exit 1; exec "
     "/v/.pgrunbook/bin/1/amd64/pgrunbook-agent archive-wal --repository /a/tfrs --writer u \"%p\" \"%f\"'\n";
 
-TEST(Leaving, TakesOurSettingsAndGivesTheFormerOnesBack) {
+TEST(LeavingSettings, TakesOurSettingsAndGivesTheFormerOnesBack) {
   std::string now = std::string("work_mem = '8MB'\narchive_library = ''\narchive_mode = 'on'\n") + kOurs +
                     "archive_timeout = '60s'\n# a word\n";
   EXPECT_EQ(without_setup(now, base::Json()), "work_mem = '8MB'\n# a word\n");
@@ -210,17 +210,17 @@ TEST(Leaving, TakesOurSettingsAndGivesTheFormerOnesBack) {
             "work_mem = '8MB'\n# a word\narchive_command = 'cp %p ''/mine/%f'''\narchive_mode = 'always'\n");
 }
 
-TEST(Leaving, LeavesArchivingAloneThatIsNotOurs) {
+TEST(LeavingSettings, LeavesArchivingAloneThatIsNotOurs) {
   const char* theirs = "archive_mode = 'on'\narchive_command = 'cp %p /mine/%f'\n";
   EXPECT_EQ(without_setup(theirs, {{"archive_mode", "off"}}), theirs);
 }
 
-TEST(Leaving, KnowsWhatWasThereBeforeSetup) {
+TEST(LeavingSettings, KnowsWhatWasThereBeforeSetup) {
   EXPECT_EQ(setup_settings_in("work_mem = '8MB'\narchive_mode = 'on'\narchive_command = 'cp %p /mine/%f'\n"),
             (base::Json{{"archive_mode", "on"}, {"archive_command", "cp %p /mine/%f"}}));
 }
 
-TEST(Leaving, TakesExactlyOurLinesOutOfPgHba) {
+TEST(LeavingSettings, TakesExactlyOurLinesOutOfPgHba) {
   const std::string before = "# mine\nhost all app all scram-sha-256\n";
   EXPECT_EQ(without_hba_lines(with_hba_lines(before)), before);
   EXPECT_EQ(without_hba_lines("local all all trust\n" + with_hba_lines(before)),

@@ -503,11 +503,12 @@ TEST_F(Stopping, WithoutALoginSaysWhichSecret) {
   StepResult r = stop();
   EXPECT_EQ(r.kind, Kind::kFailed);
   EXPECT_EQ(r.error.text(),
-            "Secret pgrunbook-roles has no key password, or it is empty. HINT: correct the key in "
-            "spec.connection.secretRef");
+            "Secret pgrunbook-roles has no key password, or it is empty. HINT: it is filled when archiving is "
+            "set up: set archive.wal.setup of the topology to ConfigureAndRestart");
   b.api.erase(k::kSecret, "postgresql");
   r = stop(Login::kApplication);
-  EXPECT_EQ(r.error.text(), "Secret postgresql does not exist. HINT: create it or correct the reference");
+  EXPECT_EQ(r.error.text(), "Secret postgresql does not exist in namespace tfrs. HINT: create it, or correct "
+            "spec.connection.secretRef.name of the topology");
   b.api.fault = [](const FakeApi::Call& call, FakeApi::Moment) {
     return call.kind == "Secret" ? std::optional(base::error(base::ErrorCode::kForbidden, "no right"))
                                  : std::nullopt;
