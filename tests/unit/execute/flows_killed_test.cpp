@@ -1,6 +1,8 @@
 // The flows themselves, over an API server in memory whose world answers as a cluster does. At every write
 // the operator is killed, loses the reply, or is refused; whatever it is, the end is one of two: done, each
 // irreversible act once, or everything as it was before.
+#include <cstdlib>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -300,7 +302,11 @@ TEST_P(Flows, EndInOneOfTwoStates) {
   ASSERT_EQ(unharmed.text({"phase"}), "Completed") << unharmed.text({"message"});
   const Json after = unharmed.outside();
   int put_back = 0, done = 0;
-  for (int n = 1; n <= unharmed.writes; n += test::kStride) {
+  // Each case takes other writes, and the slow build some of them; PGRUNBOOK_TEST_EVERY=1 (tests/run full)
+  // all.
+  const bool every = ::getenv("PGRUNBOOK_TEST_EVERY") != nullptr;
+  const int stride = every ? 1 : 5 * test::kStride, first = every ? 1 : 1 + static_cast<int>(what) % 5;
+  for (int n = first; n <= unharmed.writes; n += stride) {
     Cluster world(*c.kind, "it", spec);
     world.what = what;
     world.at_write = n;
@@ -325,14 +331,15 @@ TEST_P(Flows, EndInOneOfTwoStates) {
       EXPECT_EQ(what, What::kRefuse) << where;
       EXPECT_EQ(world.outside(), before) << where;
     }
-    if (what == What::kKillBefore || what == What::kKillAfter) EXPECT_EQ(world.lives, world.writes >= n ? 2 : 1) << where;
+    if (what == What::kKillBefore || what == What::kKillAfter)
+      EXPECT_EQ(world.lives, world.writes >= n ? 2 : 1) << where;
     for (const auto& [act, times] : world.acts) {
       if (act.rfind("Job ", 0) == 0) EXPECT_EQ(times, 1) << act << ", " << where;
     }
     if (HasFailure()) break;
   }
   RecordProperty("writes", unharmed.writes);
-  if (what == What::kRefuse) EXPECT_GT(put_back, 0);
+  if (every && what == What::kRefuse) EXPECT_GT(put_back, 0);
   EXPECT_GT(done, 0);
 }
 
