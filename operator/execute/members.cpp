@@ -117,7 +117,8 @@ Result<Json> mark_and_switch(sql::Connection& c, const std::string& label) {
   return who;
 }
 
-StepResult stop_member(Action& a, const std::string& step, const std::string& name, Login login) {
+StepResult stop_member(Action& a, const std::string& step, const std::string& name, Login login,
+                       UnarchivedWal wal) {
   auto scene = scene_of(a);
   if (!scene) return StepResult::of(scene.error());
   const plan::MemberView* m = scene->member(name);
@@ -192,6 +193,8 @@ StepResult stop_member(Action& a, const std::string& step, const std::string& na
     auto version = session->value("select current_setting('server_version_num')::int >= 150000", quick());
     if (version && *version == "t")
       (void)session->query("CHECKPOINT", {}, Deadline::after(std::chrono::minutes(5)));
+  }
+  if (login == Login::kRole && wal == UnarchivedWal::kIsWaitedFor) {
     if (auto marked = mark_and_switch(*session, "pgrunbook stop " + a.meta.name); !marked)
       return StepResult::of(marked.error());
     Deadline drained = Deadline::after(seconds(30));

@@ -11,8 +11,11 @@ enum class Login { kApplication, kRole };
 // SIGTERM (a smart shutdown, which waits for clients) it ends the others. Clients that are nobody's of ours
 // hold it: Blocked, named. Result: {podUIDs, proof: Terminated | Unproven, exitCode, finishedAt}. Source:
 // PostgreSQL docs 19.5.
+// kStays: WAL that is not in the archive stays in pg_wal for whatever archives next; for a stop that shall
+// mend an archiving that does not work.
+enum class UnarchivedWal { kIsWaitedFor, kStays };
 [[nodiscard]] StepResult stop_member(Action& a, const std::string& step, const std::string& member,
-                                     Login login);
+                                     Login login, UnarchivedWal wal = UnarchivedWal::kIsWaitedFor);
 
 // Scales to 0 and waits for the pods to go, without a session: for a spare whose data are not served.
 [[nodiscard]] StepResult scale_down(Action& a, const std::string& member);

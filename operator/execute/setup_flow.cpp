@@ -183,7 +183,10 @@ Flow setup_flow(Action& action, const api::TopologySpec& spec) {
     start.planned = {"start-primary", api::StepKind::kConvergent,
                      fmt::format("scale {} back and wait until it is ready", name)};
     start.run = [name, replicas](Action& x) { return start_member(x, name, replicas); };
-    start.revert = [name](Action& x) { return stop_member(x, "undo-stop", name, Login::kRole); };
+    // It may be that the archive takes nothing: that is no reason to leave it so.
+    start.revert = [name](Action& x) {
+      return stop_member(x, "undo-stop", name, Login::kRole, UnarchivedWal::kStays);
+    };
     steps.push_back(start);
     Step prove;
     prove.planned = {

@@ -355,6 +355,16 @@ TEST_F(Stopping, IsCleanAndInOrder) {
   EXPECT_THAT(b.api.write_texts(), ElementsAre("patch Deployment/postgresql"));
 }
 
+// What puts an archiving back that does not work cannot wait for it.
+TEST_F(Stopping, ThatMendsTheArchivingDoesNotWaitForTheArchive) {
+  server.ready = "10";
+  StepResult r = stop_member(b.a, "undo-stop", "postgresql", Login::kRole, UnarchivedWal::kStays);
+  EXPECT_EQ(r.message, "waiting for the pod of postgresql to end");
+  EXPECT_EQ(b.replicas("postgresql"), 0);
+  for (const std::string& s : server.postgres.statements())
+    EXPECT_EQ(s.find("pg_switch_wal"), std::string::npos);
+}
+
 // An operator that dies with the scale-down leaves nobody behind who would hold the shutdown.
 TEST_F(Stopping, EndsSessionsBeforeItScales) {
   b.api.fault = [&](const FakeApi::Call& call, FakeApi::Moment moment) -> std::optional<base::Error> {
@@ -502,12 +512,14 @@ TEST_F(Stopping, WithoutALoginSaysWhichSecret) {
   b.api.put(k::kSecret, {{"metadata", {{"name", "pgrunbook-roles"}}}, {"data", Json::object()}});
   StepResult r = stop();
   EXPECT_EQ(r.kind, Kind::kFailed);
-  EXPECT_EQ(r.error.text(),
-            "Secret pgrunbook-roles has no key password, or it is empty. HINT: it is filled when archiving is "
-            "set up: set archive.wal.setup of the topology to ConfigureAndRestart");
+  EXPECT_EQ(
+      r.error.text(),
+      "Secret pgrunbook-roles has no key password, or it is empty. HINT: it is filled when archiving is "
+      "set up: set archive.wal.setup of the topology to ConfigureAndRestart");
   b.api.erase(k::kSecret, "postgresql");
   r = stop(Login::kApplication);
-  EXPECT_EQ(r.error.text(), "Secret postgresql does not exist in namespace tfrs. HINT: create it, or correct "
+  EXPECT_EQ(r.error.text(),
+            "Secret postgresql does not exist in namespace tfrs. HINT: create it, or correct "
             "spec.connection.secretRef.name of the topology");
   b.api.fault = [](const FakeApi::Call& call, FakeApi::Moment) {
     return call.kind == "Secret" ? std::optional(base::error(base::ErrorCode::kForbidden, "no right"))
