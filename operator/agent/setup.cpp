@@ -200,6 +200,8 @@ Result<> KeptFiles::keep(const std::string& data_directory) const {
 }
 
 Result<> KeptFiles::put_back(const std::string& data_directory) const {
+  // It is written before the first change: without it there was none.
+  if (!base::exists(directory_ + "/kept.json")) return {};
   PGR_ASSIGN(std::string text, base::read_file(directory_ + "/kept.json"));
   PGR_ASSIGN(Json list, base::parse_json(text, "kept.json"));
   for (const char* name : kFiles) {

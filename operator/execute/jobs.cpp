@@ -95,7 +95,7 @@ std::optional<api::Answer> ended(const Json& pod) {
   lost.message = fmt::format("the Job's container ended with exit code {} ({}) and left no answer",
                              number_at(t, {"exitCode"}, -1), reason);
   lost.hint = too_large ? "give the Jobs more memory: spec.jobs.resources of the topology"
-                                    : "look at the log of the Job's pod";
+                        : "look at the log of the Job's pod";
   return lost;
 }
 

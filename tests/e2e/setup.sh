@@ -36,7 +36,7 @@ failed_setup_is_put_back() {
   local repository before
   repository=$(volume postgresql-backup-cns)/tfrs before=$(archive_command)
   user patch pgt tfrs --type=merge -p '{"spec":{"archive":{"wal":{"replaceExisting":true}}}}'
-  until [ -e "$repository/repository.json" ]; do sleep 0.05; done
+  until [[ $(scene get pgt tfrs -o jsonpath='{.status.setup.step}') =~ ^(start-primary|prove)$ ]]; do sleep 0.1; done
   rm -rf "$repository/walbackup"
   touch "$repository/walbackup"
   user wait --for=jsonpath='{.status.setup.phase}'=Failed pgt/tfrs --timeout=240s || fail "setup did not fail: $(message)"

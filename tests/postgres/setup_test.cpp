@@ -88,6 +88,15 @@ TEST_F(SetupJob, IsPutBackToTheByte) {
   EXPECT_EQ(configuration(), before);
 }
 
+TEST_F(SetupJob, ThatChangedNothingHasNothingToPutBack) {
+  make_primary();
+  auto before = configuration();
+  Order back = setup_order();
+  back.setup.put_back = true;
+  EXPECT_EQ(must_succeed(back).reason, "SetupPutBack");
+  EXPECT_EQ(configuration(), before);
+}
+
 TEST_F(SetupJob, AServerThatRunsIsNotTouched) {
   make_primary().start();
   auto before = configuration();

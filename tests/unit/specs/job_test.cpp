@@ -112,7 +112,8 @@ TEST_P(BuiltJobs, IsAllowedByPodSecurityRestricted) {
   EXPECT_EQ(pod["securityContext"]["runAsNonRoot"], true);
   EXPECT_EQ(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
   for (const char* host : {"hostNetwork", "hostPID", "hostIPC"}) EXPECT_FALSE(pod.contains(host));
-  const std::set<std::string> allowed = {"configMap", "emptyDir", "persistentVolumeClaim", "projected", "secret"};
+  const std::set<std::string> allowed = {"configMap", "emptyDir", "persistentVolumeClaim", "projected",
+                                         "secret"};
   for (const Json& v : pod["volumes"]) {
     ASSERT_EQ(v.size(), 2U) << v;
     for (const auto& [key, value] : v.items()) EXPECT_TRUE(key == "name" || allowed.count(key) == 1) << v;
