@@ -40,7 +40,7 @@ failed_setup_is_put_back() {
   rm -rf "$repository/walbackup"
   touch "$repository/walbackup"
   user wait --for=jsonpath='{.status.setup.phase}'=Failed pgt/tfrs --timeout=240s || fail "setup did not fail: $(message)"
-  holds "the setup's message" "$(scene get pgt tfrs -o jsonpath='{.status.setup.message}')" "did not arrive in the archive" "Everything is as it was before"
+  holds "the setup's message" "$(scene get pgt tfrs -o jsonpath='{.status.setup.message}')" walbackup "Everything is as it was before"
   same archive_command "$(archive_command)" "$before"
   same "replicas of postgresql" "$(replicas postgresql)" 1
   same "the condition" "$(scene get pgt tfrs -o jsonpath='{.status.conditions[?(@.type=="ContinuousArchiving")].status}')" False
