@@ -22,7 +22,7 @@ audit_requests() {
   tail -c +$((audit_from + 1)) "$(audit_log)" | jq -c -s '
     def ns: .objectRef.namespace // "";
     (map(select(.objectRef.resource == "roles" or .objectRef.resource == "rolebindings")
-      | select(.verb | startswith("delete")) | {ns: ns, at: .stageTimestamp, until: "9"})) as $gone
+      | select(.verb | startswith("delete")) | {ns: ns, at: .requestReceivedTimestamp})) as $gone
     | (map(select(.objectRef.resource == "roles" or .objectRef.resource == "rolebindings")
       | select(.verb == "create") | {ns: ns, at: .stageTimestamp})) as $made
     | .[] | select(.user.username | test("^system:serviceaccount:[^:]+:pgrunbook$"))
