@@ -99,7 +99,8 @@ StepResult take_backup(Action& a) {
   if (!scene) return StepResult::of(scene.error());
   const plan::MemberView* m = scene->member(text_at(a.status.operation.inputs, {"member"}));
   if (m == nullptr)
-    return StepResult::failed(base::refused("NoMember", "the member is no longer in the topology"));
+    return StepResult::failed(base::refused("NoMember", "the member is no longer in the topology",
+                                            "put it back into spec.members"));
   auto address = pod_address(*m);
   JobCall call;
   call.step = "backup";

@@ -203,7 +203,8 @@ StepResult fence_waits(Action& a) {
   if (!scene) return StepResult::of(scene.error());
   const plan::MemberView* from = from_of(a, *scene);
   if (from == nullptr)
-    return StepResult::failed(base::refused("NoMember", "the old primary is no longer in the topology"));
+    return StepResult::failed(base::refused("NoMember", "the old primary is no longer in the topology",
+                                            "put it back into spec.members"));
   auto running = job_running(a, "fence", 1);
   if (!running) return StepResult::of(running.error());
   if (*running) return StepResult::done();
@@ -215,7 +216,8 @@ StepResult fence(Action& a) {
   if (!scene) return StepResult::of(scene.error());
   const plan::MemberView* from = from_of(a, *scene);
   if (from == nullptr)
-    return StepResult::failed(base::refused("NoMember", "the old primary is no longer in the topology"));
+    return StepResult::failed(base::refused("NoMember", "the old primary is no longer in the topology",
+                                            "put it back into spec.members"));
   StepResult r = run_job(a, *scene, fence_call(a, from));
   r.again = std::min(r.again, std::chrono::milliseconds(300));
   if (r.kind != StepResult::Kind::kDone) return r;
@@ -243,7 +245,8 @@ StepResult unfence(Action& a) {
   if (!scene) return StepResult::of(scene.error());
   const plan::MemberView* from = from_of(a, *scene);
   if (from == nullptr)
-    return StepResult::failed(base::refused("NoMember", "the old primary is no longer in the topology"));
+    return StepResult::failed(base::refused("NoMember", "the old primary is no longer in the topology",
+                                            "put it back into spec.members"));
   // A fence Job that still waits is ended; a finished one is reversed on the volume.
   auto claim = claim_left_by(a, "fence", 1);
   if (!claim) return StepResult::of(claim.error());
@@ -308,7 +311,8 @@ StepResult service_agrees(Action& a) {
   if (!scene) return StepResult::of(scene.error());
   const plan::MemberView* to = to_of(a, *scene);
   if (to == nullptr)
-    return StepResult::failed(base::refused("NoMember", "the candidate is no longer in the topology"));
+    return StepResult::failed(base::refused("NoMember", "the candidate is no longer in the topology",
+                                            "put it back into spec.members"));
   bool late = false;
   if (const Json& log = a.status.operation.log; !log.empty()) {
     auto began = base::parse_time(text_at(log.back(), {"startTime"}), "startTime");
@@ -369,7 +373,8 @@ StepResult first_connection(Action& a) {
   if (!scene) return StepResult::of(scene.error());
   const plan::MemberView* to = to_of(a, *scene);
   if (to == nullptr)
-    return StepResult::failed(base::refused("NoMember", "the candidate is no longer in the topology"));
+    return StepResult::failed(base::refused("NoMember", "the candidate is no longer in the topology",
+                                            "put it back into spec.members"));
   std::vector<std::string> addresses;
   bool wanted = false;
   for (const plan::ApplicationView& app : scene->applications) {

@@ -123,7 +123,8 @@ StepResult stop_member(Action& a, const std::string& step, const std::string& na
   if (!scene) return StepResult::of(scene.error());
   const plan::MemberView* m = scene->member(name);
   if (m == nullptr)
-    return StepResult::failed(base::refused("NoMember", "member " + name + " is no longer in the topology"));
+    return StepResult::failed(base::refused("NoMember", "member " + name + " is no longer in the topology",
+                                            "put it back into spec.members"));
   const std::string pods_key = step + "-pods";
   if (m->replicas == 0) {
     if (!m->pods.empty()) {
@@ -232,7 +233,8 @@ StepResult scale_down(Action& a, const std::string& name) {
   if (!scene) return StepResult::of(scene.error());
   const plan::MemberView* m = scene->member(name);
   if (m == nullptr)
-    return StepResult::failed(base::refused("NoMember", "member " + name + " is no longer in the topology"));
+    return StepResult::failed(base::refused("NoMember", "member " + name + " is no longer in the topology",
+                                            "put it back into spec.members"));
   if (scene->primary == name) {
     return StepResult::failed(base::refused(
         "TargetIsPrimary", fmt::format("member {} has become the primary; it is not stopped", name),
@@ -290,7 +292,8 @@ StepResult stop_dead_member(Action& a, const std::string& step, const std::strin
   if (!scene) return StepResult::of(scene.error());
   const plan::MemberView* m = scene->member(name);
   if (m == nullptr)
-    return StepResult::failed(base::refused("NoMember", "member " + name + " is no longer in the topology"));
+    return StepResult::failed(base::refused("NoMember", "member " + name + " is no longer in the topology",
+                                            "put it back into spec.members"));
   const std::string pods_key = step + "-pods";
   if (m->replicas != 0) {
     StepResult down = is_down(a, *scene, *m);
@@ -332,7 +335,8 @@ StepResult restore_count(Action& a, const std::string& name, int replicas) {
   if (!scene) return StepResult::of(scene.error());
   const plan::MemberView* m = scene->member(name);
   if (m == nullptr)
-    return StepResult::failed(base::refused("NoMember", "member " + name + " is no longer in the topology"));
+    return StepResult::failed(base::refused("NoMember", "member " + name + " is no longer in the topology",
+                                            "put it back into spec.members"));
   if (m->replicas == replicas) return StepResult::done();
   if (m->replicas == 0 && !m->pods.empty()) {
     return StepResult::waiting(fmt::format("waiting for the former pod of {} to end", name),
@@ -347,7 +351,8 @@ StepResult start_member(Action& a, const std::string& name, int replicas) {
   if (!scene) return StepResult::of(scene.error());
   const plan::MemberView* m = scene->member(name);
   if (m == nullptr)
-    return StepResult::failed(base::refused("NoMember", "member " + name + " is no longer in the topology"));
+    return StepResult::failed(base::refused("NoMember", "member " + name + " is no longer in the topology",
+                                            "put it back into spec.members"));
   if (m->replicas != replicas) {
     // A replica set does not count a terminating pod: scaled up now, two servers would open one data
     // directory.

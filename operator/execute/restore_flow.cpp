@@ -232,7 +232,8 @@ StepResult salvage_wal(Action& a) {
   if (!scene) return StepResult::of(scene.error());
   const plan::MemberView* primary = primary_of(a, *scene);
   if (primary == nullptr)
-    return StepResult::failed(base::refused("NoMember", "the primary is no longer in the topology"));
+    return StepResult::failed(base::refused("NoMember", "the primary is no longer in the topology",
+                                            "put it back into spec.members"));
   JobCall call;
   call.step = "salvage";
   call.job = api::jobs::kSalvage;
@@ -250,7 +251,8 @@ StepResult resolve_again(Action& a) {
   if (!scene) return StepResult::of(scene.error());
   const plan::MemberView* target = target_of(a, *scene);
   if (target == nullptr)
-    return StepResult::failed(base::refused("NoMember", "the target is no longer in the topology"));
+    return StepResult::failed(base::refused("NoMember", "the target is no longer in the topology",
+                                            "put it back into spec.members"));
   const Json& in = a.status.operation.inputs;
   auto asked = api::target_from_json(at(in, {"recoveryTarget"}));
   if (!asked) return StepResult::failed(asked.error());
@@ -288,7 +290,8 @@ StepResult recover(Action& a) {
   if (!scene) return StepResult::of(scene.error());
   const plan::MemberView* target = target_of(a, *scene);
   if (target == nullptr)
-    return StepResult::failed(base::refused("NoMember", "the target is no longer in the topology"));
+    return StepResult::failed(base::refused("NoMember", "the target is no longer in the topology",
+                                            "put it back into spec.members"));
   const Json& in = a.status.operation.inputs;
   JobCall call;
   call.step = "recover";
@@ -338,7 +341,8 @@ StepResult undo_recover(Action& a) {
   if (!scene) return StepResult::of(scene.error());
   const plan::MemberView* target = target_of(a, *scene);
   if (target == nullptr)
-    return StepResult::failed(base::refused("NoMember", "the target is no longer in the topology"));
+    return StepResult::failed(base::refused("NoMember", "the target is no longer in the topology",
+                                            "put it back into spec.members"));
   // A recovery that still runs is ended first: its pod gets SIGTERM, ends at once, and is waited for.
   auto claim = claim_left_by(a, "recover", 1);
   if (!claim) return StepResult::of(claim.error());
@@ -377,7 +381,8 @@ StepResult prove(Action& a) {
   if (!scene) return StepResult::of(scene.error());
   const plan::MemberView* target = target_of(a, *scene);
   if (target == nullptr)
-    return StepResult::failed(base::refused("NoMember", "the target is no longer in the topology"));
+    return StepResult::failed(base::refused("NoMember", "the target is no longer in the topology",
+                                            "put it back into spec.members"));
   if (auto gate = network_gate(a.world, "the operator", "pgrunbook-operator", a.world.own_labels, *target))
     return *gate;
   if (a.result("proof-marker").is_null()) {

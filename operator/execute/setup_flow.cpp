@@ -98,7 +98,8 @@ StepResult setup_job(Action& a, bool put_back) {
   if (!scene) return StepResult::of(scene.error());
   const plan::MemberView* m = member_of(a, *scene);
   if (m == nullptr)
-    return StepResult::failed(base::refused("NoMember", "the member is no longer in the topology"));
+    return StepResult::failed(base::refused("NoMember", "the member is no longer in the topology",
+                                            "put it back into spec.members"));
   auto claim =
       put_back ? claim_left_by(a, "setup", a.status.operation.attempt) : Result<std::string>(std::string());
   if (!claim) return StepResult::of(claim.error());
@@ -123,7 +124,8 @@ StepResult proof(Action& a) {
   if (!scene) return StepResult::of(scene.error());
   const plan::MemberView* m = member_of(a, *scene);
   if (m == nullptr)
-    return StepResult::failed(base::refused("NoMember", "the member is no longer in the topology"));
+    return StepResult::failed(base::refused("NoMember", "the member is no longer in the topology",
+                                            "put it back into spec.members"));
   if (a.result("marker").is_null()) {
     auto session = connect_role(a, *scene, *m);
     if (!session) return StepResult::of(session.error());

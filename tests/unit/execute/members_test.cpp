@@ -232,6 +232,7 @@ TEST(Members, ThatLeftTheTopologyAreFailures) {
                               stop_member(b.a, "stop", "other", Login::kRole)}) {
     EXPECT_EQ(r.kind, Kind::kFailed);
     EXPECT_EQ(r.error.message, "member other is no longer in the topology");
+    EXPECT_EQ(r.error.hint, "put it back into spec.members");
   }
 }
 
