@@ -46,12 +46,6 @@ constexpr const char* kEmptied[] = {"pg_wal/archive_status", "pg_replslot", "pg_
                                     "pg_stat_tmp",           "pg_notify",   "pg_serial",
                                     "pg_snapshots"};
 
-base::Failure failure(std::string reason, std::string message, std::string hint = {}) {
-  base::Error e = base::error(base::ErrorCode::kUnavailable, std::move(message), std::move(hint));
-  e.reason = std::move(reason);
-  return base::fail(std::move(e));
-}
-
 struct Work {
   const Order& order;
   const api::MemberRef& member;
@@ -178,8 +172,8 @@ Result<Promoted> run_server(Work* w) {
   PGR_ASSIGN(auto promoted,
              sql(server, *w, "postgres", {"SELECT pg_promote(true, 600)"}, std::chrono::minutes(11)));
   if (promoted.empty() || promoted[0][0] != "t") {
-    return failure("PromotionFailed",
-                   fmt::format("the recovered server was not promoted: {}", last_fatal(server.log())));
+    return base::fail_as(base::ErrorCode::kUnavailable, "PromotionFailed",
+                         fmt::format("the recovered server was not promoted: {}", last_fatal(server.log())));
   }
   PGR_ASSIGN(std::string verifier, new_scram_verifier(secret(api::secrets::kRolePassword)));
   PGR_TRY(sql(server, *w, "postgres", role_statements(w->backup.major_version, verifier)));
@@ -191,7 +185,8 @@ Result<Promoted> run_server(Work* w) {
   PGR_TRY(server.stop(base::Deadline::after(kCheckpoint)));
   PGR_ASSIGN(auto after, control_data_of(w->sibling));
   if (!after.shut_down())
-    return failure("NotShutDown", fmt::format("the recovered server left pg_control \"{}\"", after.state));
+    return base::fail_as(base::ErrorCode::kUnavailable, "NotShutDown",
+                         fmt::format("the recovered server left pg_control \"{}\"", after.state));
   out.timeline = after.timeline;
   out.new_checkpoint = after.checkpoint.text();
   PGR_ASSIGN(std::string text,

@@ -12,12 +12,6 @@ constexpr auto kLookLimit = std::chrono::seconds(30);
 constexpr auto kStopLimit = std::chrono::minutes(10);
 constexpr int kRestarts = 8;  // one per setting would do
 
-base::Failure failure(std::string reason, std::string message, std::string hint = {}) {
-  base::Error e = base::error(base::ErrorCode::kUnavailable, std::move(message), std::move(hint));
-  e.reason = std::move(reason);
-  return base::fail(std::move(e));
-}
-
 base::Result<ReplayState> look(const PrivateServer& server, const ReplayOrder& order) {
   bool has_state = order.settings.major >= 14 && order.settings.major < 90;
   std::string paused = has_state ? "pg_get_wal_replay_pause_state() = 'paused'" : "pg_is_wal_replay_paused()";
@@ -38,8 +32,9 @@ base::Result<ReplayState> look(const PrivateServer& server, const ReplayOrder& o
 
 base::Failure ended(const std::string& log) {
   std::string words = last_fatal(log);
-  return failure("RecoveryEnded", fmt::format("the server stopped during recovery: {}",
-                                              words.empty() ? "it gave no reason" : words));
+  return base::fail_as(
+      base::ErrorCode::kUnavailable, "RecoveryEnded",
+      fmt::format("the server stopped during recovery: {}", words.empty() ? "it gave no reason" : words));
 }
 
 }  // namespace
@@ -64,12 +59,14 @@ base::Result<Replayed> replay(const ReplayOrder& asked, Report& report) {
       ReplayVerdict verdict = running && state ? judge(*state, order.reached) : ReplayVerdict::kGoOn;
       if (verdict == ReplayVerdict::kReached) return Replayed{std::move(server), state->lsn};
       if (verdict == ReplayVerdict::kTooFar) {
-        return failure("ReplayedTooFar", fmt::format("recovery is paused at {}, planned was {}",
-                                                     state->lsn.text(), order.reached.text()));
+        return base::fail_as(
+            base::ErrorCode::kUnavailable, "ReplayedTooFar",
+            fmt::format("recovery is paused at {}, planned was {}", state->lsn.text(), order.reached.text()));
       }
       if (verdict == ReplayVerdict::kPromoted) {
-        return failure("PromotedItself",
-                       fmt::format("the server left recovery by itself before {}", order.reached.text()));
+        return base::fail_as(
+            base::ErrorCode::kUnavailable, "PromotedItself",
+            fmt::format("the server left recovery by itself before {}", order.reached.text()));
       }
       if (!running || verdict == ReplayVerdict::kShort) {
         std::string log = server.log();
@@ -77,8 +74,9 @@ base::Result<Replayed> replay(const ReplayOrder& asked, Report& report) {
         for (const auto& [name, value] : raised) again = again || order.settings.carried[name] != value;
         if (!again || restarts >= kRestarts) {
           if (!running) return ended(log);
-          return failure("ReplayedShort", fmt::format("recovery is paused at {}, planned was {}",
-                                                      state->lsn.text(), order.reached.text()));
+          return base::fail_as(base::ErrorCode::kUnavailable, "ReplayedShort",
+                               fmt::format("recovery is paused at {}, planned was {}", state->lsn.text(),
+                                           order.reached.text()));
         }
         for (const auto& [name, value] : raised) order.settings.carried[name] = value;
         report.note("replay", "WAL asks for larger settings: the server is started again with them");
@@ -91,7 +89,8 @@ base::Result<Replayed> replay(const ReplayOrder& asked, Report& report) {
       } else if (state.error().code == base::ErrorCode::kUnavailable &&
                  state.error().message.find("does not exist") != std::string::npos) {
         if (login_refused)
-          return failure("SuperuserUnknown", fmt::format("the restored server: {}", state.error().message));
+          return base::fail_as(base::ErrorCode::kUnavailable, "SuperuserUnknown",
+                               fmt::format("the restored server: {}", state.error().message));
         login_refused = true;
       }
       std::this_thread::sleep_for(kLook);

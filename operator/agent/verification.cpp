@@ -8,12 +8,6 @@ namespace {
 constexpr auto kStatementLimit = std::chrono::seconds(60);
 constexpr auto kProcessLimit = std::chrono::seconds(75);
 
-base::Failure failure(std::string reason, std::string message, std::string hint = {}) {
-  base::Error e = base::error(base::ErrorCode::kConflict, std::move(message), std::move(hint));
-  e.reason = std::move(reason);
-  return base::fail(std::move(e));
-}
-
 postgres::PsqlTarget read_only(postgres::PsqlTarget target) {
   target.environment.emplace_back(
       "PGOPTIONS",
@@ -56,33 +50,36 @@ base::Result<Verified> verify(const PrivateServer& server, const std::string& su
     auto reached = postgres::psql_value(server.as(superuser, row.front()), "SELECT 1",
                                         base::Deadline::after(kProcessLimit));
     if (!reached)
-      return failure("DatabaseUnreachable",
-                     fmt::format("database {}: {}", row.front(), reached.error().message));
+      return base::fail_as(base::ErrorCode::kConflict, "DatabaseUnreachable",
+                           fmt::format("database {}: {}", row.front(), reached.error().message));
     out.databases.push_back(row.front());
   }
   if (order.queries.empty() && order.counts.empty()) return out;
   if (role.user.empty()) {
-    return failure("ApplicationRoleMissing", "there are verification queries, but no role to run them as",
-                   "set connection.secretRef");
+    return base::fail_as(base::ErrorCode::kConflict, "ApplicationRoleMissing",
+                         "there are verification queries, but no role to run them as",
+                         "set connection.secretRef");
   }
   auto target =
       read_only(server.as(role.user, order.database.empty() ? "postgres" : order.database, role.password));
   auto login = postgres::psql_value(target, "SELECT 1", base::Deadline::after(kProcessLimit));
   if (!login) {
-    return failure(
-        "ApplicationRoleRefused",
+    return base::fail_as(
+        base::ErrorCode::kConflict, "ApplicationRoleRefused",
         fmt::format("the role {} cannot log in to the restored server: {}", role.user, login.error().message),
         "roles have the passwords of the target's time; put that one into connection.secretRef, or restore "
         "without verification");
   }
   for (const api::Query& q : order.queries) {
     auto got = first_column(target, q.sql);
-    if (!got) return failure("VerificationFailed", fmt::format("{} failed: {}", q.sql, got.error().message));
+    if (!got)
+      return base::fail_as(base::ErrorCode::kConflict, "VerificationFailed",
+                           fmt::format("{} failed: {}", q.sql, got.error().message));
     out.queries.push_back({{"sql", q.sql}, {"expect", q.expect}, {"got", *got}});
     if (*got != q.expect) {
-      return failure("VerificationMismatch",
-                     fmt::format("{} gave {}, expected was {}", q.sql, *got, q.expect),
-                     "choose another target, or correct the expectation");
+      return base::fail_as(base::ErrorCode::kConflict, "VerificationMismatch",
+                           fmt::format("{} gave {}, expected was {}", q.sql, *got, q.expect),
+                           "choose another target, or correct the expectation");
     }
   }
   for (const std::string& table : order.counts) {

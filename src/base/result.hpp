@@ -60,6 +60,14 @@ using Failure = tl::unexpected<Error>;
   return Failure(error(code, std::move(message), std::move(hint)));
 }
 
+// The same with a reason for machines.
+[[nodiscard]] inline Failure fail_as(ErrorCode code, std::string reason, std::string message,
+                                     std::string hint = {}) {
+  Error e = error(code, std::move(message), std::move(hint));
+  e.reason = std::move(reason);
+  return Failure(std::move(e));
+}
+
 }  // namespace pgrunbook::base
 
 // Returns the error of an expression to the caller: PGR_TRY(client.get(...)); PGR_ASSIGN(auto page,

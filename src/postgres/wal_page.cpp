@@ -12,19 +12,6 @@ namespace {
 
 constexpr std::uint16_t kLongHeaderFlag = 0x0002;
 
-template <typename T>
-T field(std::string_view bytes, std::size_t at) {
-  T value{};
-  std::memcpy(&value, bytes.data() + at, sizeof value);
-  return value;
-}
-
-base::Failure corrupt(std::string reason, std::string message, std::string hint = {}) {
-  base::Error e = base::error(base::ErrorCode::kCorrupt, std::move(message), std::move(hint));
-  e.reason = std::move(reason);
-  return base::fail(std::move(e));
-}
-
 }  // namespace
 
 bool all_zero(std::string_view bytes) {
@@ -33,27 +20,28 @@ bool all_zero(std::string_view bytes) {
 
 base::Result<WalPageHeader> parse_wal_header(std::string_view bytes) {
   if (bytes.size() < kLongHeaderBytes) {
-    return corrupt("WalHeaderInvalid",
-                   fmt::format("only {} bytes, too short for a WAL page header", bytes.size()));
+    return base::fail_as(base::ErrorCode::kCorrupt, "WalHeaderInvalid",
+                         fmt::format("only {} bytes, too short for a WAL page header", bytes.size()));
   }
   if (all_zero(bytes.substr(0, kLongHeaderBytes))) {
-    return corrupt("WalHeaderInvalid", "it begins with zeros, not with a WAL page header");
+    return base::fail_as(base::ErrorCode::kCorrupt, "WalHeaderInvalid",
+                         "it begins with zeros, not with a WAL page header");
   }
   WalPageHeader h;
-  h.magic = field<std::uint16_t>(bytes, 0);
-  h.info = field<std::uint16_t>(bytes, 2);
-  h.timeline = TimelineId(field<std::uint32_t>(bytes, 4));
-  h.address = Lsn(field<std::uint64_t>(bytes, 8));
-  h.remaining = field<std::uint32_t>(bytes, 16);
-  h.system_identifier = field<std::uint64_t>(bytes, 24);
-  h.segment_size = field<std::uint32_t>(bytes, 32);
-  h.page_size = field<std::uint32_t>(bytes, 36);
+  h.magic = wal_field<std::uint16_t>(bytes, 0);
+  h.info = wal_field<std::uint16_t>(bytes, 2);
+  h.timeline = TimelineId(wal_field<std::uint32_t>(bytes, 4));
+  h.address = Lsn(wal_field<std::uint64_t>(bytes, 8));
+  h.remaining = wal_field<std::uint32_t>(bytes, 16);
+  h.system_identifier = wal_field<std::uint64_t>(bytes, 24);
+  h.segment_size = wal_field<std::uint32_t>(bytes, 32);
+  h.page_size = wal_field<std::uint32_t>(bytes, 36);
   if (version_of_wal_magic(h.magic) == nullptr) {
-    return corrupt("WalHeaderInvalid",
-                   fmt::format("magic {:04X} is none of a known PostgreSQL version", h.magic));
+    return base::fail_as(base::ErrorCode::kCorrupt, "WalHeaderInvalid",
+                         fmt::format("magic {:04X} is none of a known PostgreSQL version", h.magic));
   }
   if ((h.info & kLongHeaderFlag) == 0 || !valid_segment_size(h.segment_size)) {
-    return corrupt("WalHeaderInvalid", "its first page has no long header");
+    return base::fail_as(base::ErrorCode::kCorrupt, "WalHeaderInvalid", "its first page has no long header");
   }
   return h;
 }
@@ -70,9 +58,9 @@ base::Result<WalPageHeader> check_segment(const WalName& name, std::string_view 
                       "give another cluster another topology, and so a repository of its own"));
   }
   if (header->segment_size != file_size || (expected.segment_size && *expected.segment_size != file_size)) {
-    return corrupt("WalSizeMismatch",
-                   fmt::format("{} has {} bytes, expected are {}", name.text, file_size,
-                               expected.segment_size ? *expected.segment_size : header->segment_size));
+    return base::fail_as(base::ErrorCode::kCorrupt, "WalSizeMismatch",
+                         fmt::format("{} has {} bytes, expected are {}", name.text, file_size,
+                                     expected.segment_size ? *expected.segment_size : header->segment_size));
   }
   if (expected.major && version_of_wal_magic(header->magic)->major != *expected.major) {
     return base::fail(base::refused(
@@ -85,8 +73,9 @@ base::Result<WalPageHeader> check_segment(const WalName& name, std::string_view 
   std::string is = segment_name(header->timeline == written_on ? name.timeline : header->timeline,
                                 header->address, header->segment_size);
   if (is != name.segment_text() || header->address.value() % header->segment_size != 0) {
-    return corrupt("WalNameMismatch", fmt::format("the file called {} is segment {}", name.text, is),
-                   "it was renamed, or recycled and not yet written");
+    return base::fail_as(base::ErrorCode::kCorrupt, "WalNameMismatch",
+                         fmt::format("the file called {} is segment {}", name.text, is),
+                         "it was renamed, or recycled and not yet written");
   }
   return *header;
 }

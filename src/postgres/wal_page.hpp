@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -12,6 +13,14 @@
 #include "postgres/wal_name.hpp"
 
 namespace pgrunbook::postgres {
+
+// What lies there, little-endian as on every platform we run on; the bytes must reach so far.
+template <typename T>
+T wal_field(std::string_view bytes, std::size_t at) {
+  T value{};
+  std::memcpy(&value, bytes.data() + at, sizeof value);
+  return value;
+}
 
 // XLogLongPageHeaderData, little-endian as on every platform we run on.
 struct WalPageHeader {
@@ -25,7 +34,11 @@ struct WalPageHeader {
   std::uint32_t page_size = 0;
 };
 
-inline constexpr std::size_t kLongHeaderBytes = 40;
+inline constexpr std::size_t kLongHeaderBytes = 40;   // SizeOfXLogLongPHD, on a segment's first page
+inline constexpr std::size_t kShortHeaderBytes = 24;  // SizeOfXLogShortPHD, on every other page
+
+// Records, and what is left of one on a page, begin at multiples of 8 (MAXALIGN).
+constexpr std::uint64_t wal_aligned(std::uint64_t n) { return (n + 7) & ~std::uint64_t{7}; }
 
 // kCorrupt where the bytes are too few, all zero, or no long header; the message says which.
 [[nodiscard]] base::Result<WalPageHeader> parse_wal_header(std::string_view first_bytes);

@@ -16,7 +16,6 @@ namespace pgrunbook::postgres {
 namespace {
 
 constexpr std::uint64_t kPage = 8192;         // XLOG_BLCKSZ
-constexpr std::uint32_t kShortHeader = 24;    // SizeOfXLogShortPHD
 constexpr std::uint32_t kRecordHeader = 24;   // SizeOfXLogRecord
 constexpr std::uint32_t kCrcAt = 20;          // offsetof(XLogRecord, xl_crc)
 constexpr std::uint16_t kContinues = 0x0001;  // XLP_FIRST_IS_CONTRECORD
@@ -24,15 +23,6 @@ constexpr std::uint16_t kLong = 0x0002;       // XLP_LONG_HEADER
 constexpr std::uint16_t kOverwrite = 0x0008;  // XLP_FIRST_IS_OVERWRITE_CONTRECORD (14+)
 constexpr std::uint8_t kXlogManager = 0;      // RM_XLOG_ID
 constexpr std::uint8_t kSwitch = 0x40;        // XLOG_SWITCH
-
-std::uint64_t aligned(std::uint64_t n) { return (n + 7) & ~std::uint64_t{7}; }
-
-template <typename T>
-T field(std::string_view bytes, std::size_t at) {
-  T value{};
-  std::memcpy(&value, bytes.data() + at, sizeof value);
-  return value;
-}
 
 // ---- CRC-32C, eight bytes at a time
 
@@ -54,8 +44,8 @@ constexpr Tables kTables = make_tables();
 
 std::uint32_t crc_more(std::uint32_t crc, std::string_view bytes) {
   while (bytes.size() >= 8) {
-    auto low = field<std::uint32_t>(bytes, 0) ^ crc;
-    auto high = field<std::uint32_t>(bytes, 4);
+    auto low = wal_field<std::uint32_t>(bytes, 0) ^ crc;
+    auto high = wal_field<std::uint32_t>(bytes, 4);
     crc = kTables[7][low & 0xFFU] ^ kTables[6][(low >> 8U) & 0xFFU] ^ kTables[5][(low >> 16U) & 0xFFU] ^
           kTables[4][low >> 24U] ^ kTables[3][high & 0xFFU] ^ kTables[2][(high >> 8U) & 0xFFU] ^
           kTables[1][(high >> 16U) & 0xFFU] ^ kTables[0][high >> 24U];
@@ -146,12 +136,13 @@ class Walker {
     }
     Page p;
     p.bytes = segment_.bytes().substr(at % size, kPage);
-    auto magic = field<std::uint16_t>(p.bytes, 0);
-    p.info = field<std::uint16_t>(p.bytes, 2);
-    TimelineId timeline(field<std::uint32_t>(p.bytes, 4));
-    Lsn address(field<std::uint64_t>(p.bytes, 8));
-    p.remaining = field<std::uint32_t>(p.bytes, 16);
-    p.header = at % size == 0 ? static_cast<std::uint32_t>(kLongHeaderBytes) : kShortHeader;
+    auto magic = wal_field<std::uint16_t>(p.bytes, 0);
+    p.info = wal_field<std::uint16_t>(p.bytes, 2);
+    TimelineId timeline(wal_field<std::uint32_t>(p.bytes, 4));
+    Lsn address(wal_field<std::uint64_t>(p.bytes, 8));
+    p.remaining = wal_field<std::uint32_t>(p.bytes, 16);
+    p.header = at % size == 0 ? static_cast<std::uint32_t>(kLongHeaderBytes)
+                              : static_cast<std::uint32_t>(kShortHeaderBytes);
     std::string where = fmt::format("the page at {}", Lsn(at).text());
     if (magic == 0) return ends(where + " was never written");
     if (at % size == 0) {
@@ -182,7 +173,7 @@ class Walker {
     while (true) {
       PGR_ASSIGN(auto p, page(at_));
       if (!p) return false;
-      std::uint64_t rest = (p->info & kContinues) != 0 ? aligned(p->remaining) : 0;
+      std::uint64_t rest = (p->info & kContinues) != 0 ? wal_aligned(p->remaining) : 0;
       if (rest < kPage - p->header) {
         if (rest != 0) at_ += p->header + rest;  // else the record begins with the page
         return true;
@@ -204,7 +195,7 @@ class Walker {
       in_page = p->header;
       start += p->header;
     }
-    auto length = field<std::uint32_t>(p->bytes, in_page);
+    auto length = wal_field<std::uint32_t>(p->bytes, in_page);
     if (length < kRecordHeader) {
       walk_.words = length == 0
                         ? fmt::format("nothing was written at {}", Lsn(start).text())
@@ -217,7 +208,7 @@ class Walker {
     while (true) {
       std::string_view piece = p->bytes.substr(in_page, std::min<std::uint64_t>(left, kPage - in_page));
       left -= piece.size();
-      in_page += aligned(piece.size());
+      in_page += wal_aligned(piece.size());
       std::size_t to_header = std::min<std::size_t>(kRecordHeader - header.size(), piece.size());
       header.append(piece.substr(0, to_header));
       // Before more is read by a length that may be rubbish.
@@ -243,11 +234,11 @@ class Walker {
     std::uint64_t end = start / kPage * kPage + pages_ * kPage + in_page;
     pages_ = 0;
     crc = crc_more(crc, std::string_view(header).substr(0, kCrcAt)) ^ 0xFFFFFFFFU;
-    if (crc != field<std::uint32_t>(header, kCrcAt)) {
+    if (crc != wal_field<std::uint32_t>(header, kCrcAt)) {
       walk_.words = fmt::format("the record at {} has a wrong checksum", Lsn(start).text());
       return false;
     }
-    auto info = field<std::uint8_t>(header, 16), manager = field<std::uint8_t>(header, 17);
+    auto info = wal_field<std::uint8_t>(header, 16), manager = wal_field<std::uint8_t>(header, 17);
     if (manager == kXlogManager && (info & 0xF0U) == kSwitch) {
       std::uint64_t size = order_.segment_size;
       end = (end + size - 1) / size * size;
@@ -261,7 +252,7 @@ class Walker {
 
   // xl_prev is the record before; it keeps a record of an earlier life from being taken for the next one.
   bool linked(std::string_view header, std::uint64_t start) {
-    Lsn before(field<std::uint64_t>(header, 8));
+    Lsn before(wal_field<std::uint64_t>(header, 8));
     bool right = walk_.last ? before == *walk_.last : before.value() < start;
     if (!right) {
       walk_.words =

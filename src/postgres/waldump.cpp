@@ -5,12 +5,10 @@
 
 #include <fmt/format.h>
 
+#include "postgres/wal_page.hpp"
+
 namespace pgrunbook::postgres {
 namespace {
-
-constexpr std::uint32_t kShortHeader = 24, kLongHeader = 40;  // SizeOfXLogShortPHD, SizeOfXLogLongPHD
-
-std::uint64_t aligned(std::uint64_t n) { return (n + 7) & ~std::uint64_t{7}; }
 
 // The text behind `key` up to one of `stops`, blanks in front skipped; empty where there is no such key.
 std::string_view behind(std::string_view line, std::string_view key, std::string_view stops) {
@@ -110,12 +108,12 @@ Lsn record_end(Lsn start, std::uint32_t total_length, std::uint64_t segment_size
   std::uint64_t at = start.value();
   std::uint64_t room = page_size - at % page_size;
   std::uint64_t left = total_length;
-  if (aligned(left) <= room) return Lsn(at + aligned(left));
+  if (wal_aligned(left) <= room) return Lsn(at + wal_aligned(left));
   left -= room;
   at += room;
   while (true) {
-    std::uint64_t header = at % segment_size == 0 ? kLongHeader : kShortHeader;
-    if (left <= page_size - header) return Lsn(at + header + aligned(left));
+    std::uint64_t header = at % segment_size == 0 ? kLongHeaderBytes : kShortHeaderBytes;
+    if (left <= page_size - header) return Lsn(at + header + wal_aligned(left));
     left -= page_size - header;
     at += page_size;
   }

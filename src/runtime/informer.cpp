@@ -9,7 +9,7 @@ namespace {
 
 constexpr auto kBetweenLines = std::chrono::seconds(30);
 // A broken stream is ordinary (an API server restarts); so long it is nobody's business.
-constexpr auto kPatience = std::chrono::seconds(60);
+constexpr auto kSilenceLimit = std::chrono::seconds(60);
 // A new stream says nothing until something happens, so trouble is over when no new one came for so long:
 // longer than the longest wait between attempts.
 constexpr auto kQuiet = std::chrono::seconds(90);
@@ -91,7 +91,7 @@ base::Result<std::string> Informer::health() const {
                       fmt::format("list {}: not finished yet", resource().plural));
   }
   auto now = std::chrono::steady_clock::now();
-  if (trouble_ && now - trouble_since_ > kPatience && now - trouble_last_ <= kQuiet)
+  if (trouble_ && now - trouble_since_ > kSilenceLimit && now - trouble_last_ <= kQuiet)
     return base::fail(*trouble_);
   return fmt::format("synced, {} objects", store_.size());
 }

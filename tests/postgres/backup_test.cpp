@@ -29,7 +29,7 @@ using test::must;
 using test::Server;
 using ::testing::HasSubstr;
 
-constexpr const char* kTopologyUID = "9f0c1f6e-0000-4000-8000-000000000001";
+constexpr const char* kBackedUpTopology = "9f0c1f6e-0000-4000-8000-000000000001";
 constexpr const char* kWriter = "5b1d6a3c-0000-4000-8000-00000000000a";
 constexpr const char* kID = "20261120T150405Z-1a2b3c4d";
 
@@ -48,7 +48,7 @@ class Backup : public ::testing::Test {
   Server& make_server(const test::ServerOptions& options = {}) {
     server_ = std::make_unique<Server>(path("server"), options);
     auto control = server_->control();
-    (void)must(Repository::create(repository_path(), {"tfrs", kTopologyUID}, control.system_identifier,
+    (void)must(Repository::create(repository_path(), {"tfrs", kBackedUpTopology}, control.system_identifier,
                                   control.segment_size, 15, control.timeline));
     server_->archive_to(repository_path(), kWriter, PGRUNBOOK_AGENT_PATH);
     return *server_;
@@ -64,7 +64,7 @@ class Backup : public ::testing::Test {
     Order o;
     o.job = api::jobs::kBackup;
     o.action = {"PostgresBackup", "nightly", "8d3f4c11-0000-4000-8000-000000000002", "0123456789abcdef"};
-    o.repository = {repository_path(), "tfrs", kTopologyUID};
+    o.repository = {repository_path(), "tfrs", kBackedUpTopology};
     api::MemberRef member;
     member.name = "postgresql";
     member.host = "127.0.0.1";

@@ -47,8 +47,10 @@ TEST(Docs, RefusalsNameEveryReason) {
   std::string code = sources();
   std::set<std::string> given, documented;
   // refused("Reason", ...) and refused(x ? "Reason" : "Other", ...); e.reason = "Reason"; or one of two.
-  for (const char* call : {"refused(", "failure(", "corrupt("}) {
+  // fail_as(code, "Reason", ...).
+  for (const char* call : {"refused(", "fail_as(base::ErrorCode::", "fail_as(ErrorCode::"}) {
     for (auto at = code.find(call); at != std::string::npos; at = code.find(call, at + 1)) {
+      if (call[0] == 'f') at = code.find(',', at) + 1;
       std::string argument = code.substr(at, code.find(',', at) - at);
       if (argument.size() < 120) collect(argument, kReason, &given);
     }

@@ -141,7 +141,7 @@ struct Outside {
   const char* place;  // of every file that may include it
 };
 
-class OutsideLibraries : public testing::TestWithParam<Outside> {};
+class OutsideLibraries : public ::testing::TestWithParam<Outside> {};
 
 TEST_P(OutsideLibraries, AreSpokenToInOnePlace) {
   std::regex pattern(GetParam().pattern);
@@ -156,10 +156,10 @@ TEST_P(OutsideLibraries, AreSpokenToInOnePlace) {
 
 INSTANTIATE_TEST_SUITE_P(
     Table, OutsideLibraries,
-    testing::Values(Outside{"Cpprest", "^(cpprest|pplx)/", "src/kube/transport_cpprest.cpp"},
-                    Outside{"Libpq", "^(postgresql/)?(libpq|pg_config)", "src/sql/"},
-                    Outside{"Zstd", "^zstd", "src/archive/"}, Outside{"YamlCpp", "^yaml-cpp/", "src/kube/"},
-                    Outside{"Spdlog", "^spdlog/", "src/runtime/"}),
+    ::testing::Values(Outside{"Cpprest", "^(cpprest|pplx)/", "src/kube/transport_cpprest.cpp"},
+                      Outside{"Libpq", "^(postgresql/)?(libpq|pg_config)", "src/sql/"},
+                      Outside{"Zstd", "^zstd", "src/archive/"}, Outside{"YamlCpp", "^yaml-cpp/", "src/kube/"},
+                      Outside{"Spdlog", "^spdlog/", "src/runtime/"}),
     [](const auto& param) { return std::string(param.param.library); });
 
 TEST(Agent, KnowsNeitherTheApiServerNorLibpq) {

@@ -8,7 +8,7 @@
 #include "base/hash.hpp"
 #include "kube/rest_client.hpp"
 
-namespace pgrunbook::testing {
+namespace pgrunbook::test {
 namespace {
 
 using base::Deadline;
@@ -240,4 +240,4 @@ TEST_F(ProxyTest, AMissingApiServerIsABadGateway) {
 }
 
 }  // namespace
-}  // namespace pgrunbook::testing
+}  // namespace pgrunbook::test

@@ -24,11 +24,11 @@ using base::Deadline;
 using base::ErrorCode;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
-using testing::Authority;
-using testing::Connection;
-using testing::HttpRequest;
-using testing::ScriptedServer;
-using testing::Signal;
+using test::Authority;
+using test::Connection;
+using test::HttpRequest;
+using test::ScriptedServer;
+using test::Signal;
 
 constexpr auto kLong = seconds(20);
 

@@ -15,7 +15,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-namespace pgrunbook::testing {
+namespace pgrunbook::test {
 namespace {
 
 // The head with "Connection: close": one exchange per connection, so that an end is always an end.
@@ -292,4 +292,4 @@ void CountingProxy::log(int number, const HttpRequest& request, const std::strin
   if (fd >= 0) ::close(fd);
 }
 
-}  // namespace pgrunbook::testing
+}  // namespace pgrunbook::test

@@ -18,7 +18,7 @@
 
 #include "support/wire/server.hpp"
 
-namespace pgrunbook::testing {
+namespace pgrunbook::test {
 
 // Whether a request changes the world: POST, PUT, PATCH, DELETE, but no Lease, Event, dry run, or review of
 // rights (authorization and authentication APIs store nothing).
@@ -94,4 +94,4 @@ class CountingProxy {
   std::jthread accepting_;
 };
 
-}  // namespace pgrunbook::testing
+}  // namespace pgrunbook::test

@@ -29,7 +29,7 @@
 namespace {
 
 using pgrunbook::base::read_file;
-using pgrunbook::testing::CountingProxy;
+using pgrunbook::test::CountingProxy;
 
 std::map<std::string, std::string> arguments(int argc, char** argv) {
   std::map<std::string, std::string> values;

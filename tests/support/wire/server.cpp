@@ -7,7 +7,7 @@
 #include <unistd.h>
 #include <utility>
 
-namespace pgrunbook::testing {
+namespace pgrunbook::test {
 namespace {
 
 std::string lower(std::string text) {
@@ -168,4 +168,4 @@ void ScriptedServer::accept_all(std::stop_token stop) {
   }
 }
 
-}  // namespace pgrunbook::testing
+}  // namespace pgrunbook::test

@@ -14,7 +14,7 @@
 
 #include "support/wire/tls.hpp"
 
-namespace pgrunbook::testing {
+namespace pgrunbook::test {
 
 struct HttpRequest {
   std::string method, target, body;
@@ -117,4 +117,4 @@ class Signal {
   std::atomic<bool> set_ = false;
 };
 
-}  // namespace pgrunbook::testing
+}  // namespace pgrunbook::test

@@ -19,7 +19,7 @@
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 
-namespace pgrunbook::testing {
+namespace pgrunbook::test {
 namespace {
 
 template <auto Free>
@@ -259,4 +259,4 @@ int listen_on(const std::string& address, std::uint16_t port, std::uint16_t* bou
   return fd;
 }
 
-}  // namespace pgrunbook::testing
+}  // namespace pgrunbook::test

@@ -11,7 +11,7 @@
 #include <string_view>
 #include <vector>
 
-namespace pgrunbook::testing {
+namespace pgrunbook::test {
 
 struct Identity {
   std::string certificate;  // PEM
@@ -72,4 +72,4 @@ class TlsSocket {
 // Listens on a loopback address; port 0 takes a free one. Returns the descriptor.
 int listen_on(const std::string& address, std::uint16_t port, std::uint16_t* bound);
 
-}  // namespace pgrunbook::testing
+}  // namespace pgrunbook::test

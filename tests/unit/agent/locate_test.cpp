@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "unit/agent/wal_records.hpp"
+
 namespace pgrunbook::agent {
 namespace {
 
@@ -10,22 +12,6 @@ using postgres::TimelineId;
 using postgres::WalRecord;
 using postgres::WalRecordKind;
 
-base::SystemTime at(int seconds) { return base::SystemTime(std::chrono::seconds(1'800'000'000 + seconds)); }
-
-WalRecord record(WalRecordKind kind, std::uint64_t lsn, int seconds, std::uint32_t xid) {
-  WalRecord r;
-  r.kind = kind;
-  r.start = Lsn(lsn);
-  r.end = Lsn(lsn + 0x40);
-  r.time = at(seconds);
-  r.xid = xid;
-  return r;
-}
-WalRecord commit(std::uint64_t lsn, int seconds, std::uint32_t xid, std::vector<std::uint32_t> parts = {}) {
-  WalRecord r = record(WalRecordKind::kCommit, lsn, seconds, xid);
-  r.subxacts = std::move(parts);
-  return r;
-}
 WalRecord point(std::uint64_t lsn, const std::string& name) {
   WalRecord r = record(WalRecordKind::kRestorePoint, lsn, 0, 0);
   r.name = name;

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "unit/agent/wal_records.hpp"
+
 namespace pgrunbook::agent {
 namespace {
 
@@ -13,8 +15,6 @@ using archive::TimelineState;
 using postgres::Lsn;
 using postgres::TimelineHistory;
 using postgres::TimelineId;
-
-base::SystemTime at(int seconds) { return base::SystemTime(std::chrono::seconds(1'800'000'000 + seconds)); }
 
 BackupEntry backup(const std::string& id, std::uint32_t timeline, std::uint64_t end, int stop) {
   BackupRecord b;

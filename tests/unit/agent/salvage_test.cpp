@@ -14,7 +14,7 @@ using base::Json;
 using postgres::Lsn;
 using ::testing::HasSubstr;
 
-SalvageRecord record() {
+SalvageRecord salvaged() {
   SalvageRecord r;
   r.action_uid = "uid-1";
   r.member = "postgresql";
@@ -30,7 +30,7 @@ SalvageRecord record() {
 }
 
 TEST(SalvageRecordTest, SurvivesTheWayAsText) {
-  Json written = to_json(record());
+  Json written = to_json(salvaged());
   auto read = salvage_from_json(written);
   ASSERT_TRUE(read) << read.error().text();
   EXPECT_EQ(to_json(*read), written);
@@ -39,26 +39,26 @@ TEST(SalvageRecordTest, SurvivesTheWayAsText) {
 
 TEST(SalvageRecordTest, IsRefusedWhereAFieldIsMissingOrWouldBecomeAPath) {
   for (const char* field : {"actionUID", "writer", "timeline", "systemIdentifier", "endLSN"}) {
-    Json json = to_json(record());
+    Json json = to_json(salvaged());
     json.erase(field);
     auto read = salvage_from_json(json);
     ASSERT_FALSE(read) << field;
     EXPECT_EQ(read.error().code, base::ErrorCode::kCorrupt) << field;
   }
-  Json json = to_json(record());
+  Json json = to_json(salvaged());
   json["last"] = "../../walbackup/00000001";
   EXPECT_FALSE(salvage_from_json(json));
 }
 
 TEST(UnarchivedWalTest, BeginsWithTheFirstSegmentThatTheArchiveLacks) {
-  constexpr std::uint64_t kSize = 1U << 20U;
+  constexpr std::uint64_t kMiB = 1U << 20U;
   UnarchivedWal wal;
-  EXPECT_EQ(wal.begin(kSize), std::nullopt);
+  EXPECT_EQ(wal.begin(kMiB), std::nullopt);
   wal.last = archive::SegmentRef{postgres::TimelineId(1), 7, "000000010000000000000007"};
-  EXPECT_EQ(wal.begin(kSize), Lsn(7 * kSize));
+  EXPECT_EQ(wal.begin(kMiB), Lsn(7 * kMiB));
   wal.complete = {{postgres::TimelineId(1), 5, "000000010000000000000005"},
                   {postgres::TimelineId(1), 6, "000000010000000000000006"}};
-  EXPECT_EQ(wal.begin(kSize), Lsn(5 * kSize));
+  EXPECT_EQ(wal.begin(kMiB), Lsn(5 * kMiB));
 }
 
 TEST(SalvagedFence, HoldsWhileNothingWasWrittenSince) {

@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include "unit/agent/wal_records.hpp"
+
 namespace pgrunbook::agent {
 namespace {
 
@@ -11,20 +13,6 @@ using postgres::Lsn;
 using postgres::WalRecord;
 using postgres::WalRecordKind;
 
-base::SystemTime at(int seconds) { return base::SystemTime(std::chrono::seconds(1'800'000'000 + seconds)); }
-
-WalRecord record(WalRecordKind kind, std::uint64_t lsn, int seconds = 0, std::uint32_t xid = 0) {
-  WalRecord r;
-  r.kind = kind;
-  r.start = Lsn(lsn);
-  r.end = Lsn(lsn + 0x40);
-  r.time = at(seconds);
-  r.xid = xid;
-  return r;
-}
-WalRecord commit(std::uint64_t lsn, int seconds, std::uint32_t xid = 7) {
-  return record(WalRecordKind::kCommit, lsn, seconds, xid);
-}
 WalRecord abort_(std::uint64_t lsn, int seconds) { return record(WalRecordKind::kAbort, lsn, seconds); }
 WalRecord backup_end() {
   WalRecord r = record(WalRecordKind::kBackupEnd, 0x1F00);

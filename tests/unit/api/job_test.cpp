@@ -17,7 +17,7 @@ Order order(const char* job) {
   return o;
 }
 
-class EveryJob : public testing::TestWithParam<const char*> {};
+class EveryJob : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(EveryJob, OrderSurvives) {
   Order o = order(GetParam());
@@ -60,9 +60,9 @@ TEST_P(EveryJob, OrderSurvives) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Jobs, EveryJob,
-                         testing::Values(jobs::kSetup, jobs::kProof, jobs::kPlan, jobs::kBackup,
-                                         jobs::kRecover, jobs::kUndo, jobs::kFence, jobs::kUnfence,
-                                         jobs::kRecord, jobs::kSalvage),
+                         ::testing::Values(jobs::kSetup, jobs::kProof, jobs::kPlan, jobs::kBackup,
+                                           jobs::kRecover, jobs::kUndo, jobs::kFence, jobs::kUnfence,
+                                           jobs::kRecord, jobs::kSalvage),
                          [](const auto& param) { return std::string(param.param); });
 
 TEST(Orders, CarryOnlyTheirOwnPart) {

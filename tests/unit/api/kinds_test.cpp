@@ -55,7 +55,7 @@ struct Wrong {
 
 void PrintTo(const Wrong& w, std::ostream* out) { *out << w.name; }
 
-class WrongSpec : public testing::TestWithParam<Wrong> {};
+class WrongSpec : public ::testing::TestWithParam<Wrong> {};
 
 TEST_P(WrongSpec, IsRefusedInTheseWords) {
   const Wrong& w = GetParam();
@@ -79,7 +79,7 @@ const char* const kHint = ". HINT: remove it, or upgrade the operator to the ver
 
 INSTANTIATE_TEST_SUITE_P(
     Table, WrongSpec,
-    testing::Values(
+    ::testing::Values(
         Wrong{"TopologyField", "PostgresTopology", kTopology, "/failover", R"({"mode": "Automatic"})",
               "UnknownField", UNKNOWN("spec.failover")},
         Wrong{"MemberField", "PostgresTopology", kTopology, "/members/1/lag", "1", "UnknownField",
@@ -295,7 +295,7 @@ struct KindOfFile {
   const char* file;
 };
 
-class Schema : public testing::TestWithParam<KindOfFile> {
+class Schema : public ::testing::TestWithParam<KindOfFile> {
  protected:
   static YAML::Node spec_schema() {
     YAML::Node crd = YAML::LoadFile(std::string(PGRUNBOOK_SOURCE_DIR) + "/crds/" + GetParam().file);
@@ -406,10 +406,10 @@ TEST_P(Schema, EveryWordOfEveryEnumIsDecoded) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Crds, Schema,
-                         testing::Values(KindOfFile{"PostgresTopology", "postgrestopologies.yaml"},
-                                         KindOfFile{"PostgresBackup", "postgresbackups.yaml"},
-                                         KindOfFile{"PostgresRestore", "postgresrestores.yaml"},
-                                         KindOfFile{"Failover", "failovers.yaml"}),
+                         ::testing::Values(KindOfFile{"PostgresTopology", "postgrestopologies.yaml"},
+                                           KindOfFile{"PostgresBackup", "postgresbackups.yaml"},
+                                           KindOfFile{"PostgresRestore", "postgresrestores.yaml"},
+                                           KindOfFile{"Failover", "failovers.yaml"}),
                          [](const auto& param) { return std::string(param.param.kind); });
 
 void names_in(const YAML::Node& schema, const std::string& path, std::set<std::string>* out) {

@@ -11,7 +11,7 @@ struct Row {
   const char *ready, *reconciling, *stalled, *finished;  // "" = the condition is absent
 };
 
-class Conditions : public testing::TestWithParam<Row> {};
+class Conditions : public ::testing::TestWithParam<Row> {};
 
 // The table of docs/status.md.
 TEST_P(Conditions, OfPhase) {
@@ -38,16 +38,16 @@ TEST_P(Conditions, OfPhase) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Table, Conditions,
-                         testing::Values(Row{Phase::kPending, "False", "True", "", "False"},
-                                         Row{Phase::kPlanning, "False", "True", "", "False"},
-                                         Row{Phase::kAwaitingApproval, "False", "True", "", "False"},
-                                         Row{Phase::kRunning, "False", "True", "", "False"},
-                                         Row{Phase::kPaused, "False", "True", "", "False"},
-                                         Row{Phase::kBlocked, "False", "", "True", "False"},
-                                         Row{Phase::kRollingBack, "False", "True", "", "False"},
-                                         Row{Phase::kCompleted, "True", "", "", "True"},
-                                         Row{Phase::kFailed, "False", "", "True", "True"},
-                                         Row{Phase::kCancelled, "False", "", "True", "True"}),
+                         ::testing::Values(Row{Phase::kPending, "False", "True", "", "False"},
+                                           Row{Phase::kPlanning, "False", "True", "", "False"},
+                                           Row{Phase::kAwaitingApproval, "False", "True", "", "False"},
+                                           Row{Phase::kRunning, "False", "True", "", "False"},
+                                           Row{Phase::kPaused, "False", "True", "", "False"},
+                                           Row{Phase::kBlocked, "False", "", "True", "False"},
+                                           Row{Phase::kRollingBack, "False", "True", "", "False"},
+                                           Row{Phase::kCompleted, "True", "", "", "True"},
+                                           Row{Phase::kFailed, "False", "", "True", "True"},
+                                           Row{Phase::kCancelled, "False", "", "True", "True"}),
                          [](const auto& param) { return std::string(to_string(param.param.phase)); });
 
 TEST(Condition, KeepsItsTimeWhileItsStatusStays) {

@@ -169,8 +169,8 @@ TEST(Children, ThatHaveEndedKeepTheirCodeWhenMoved) {
 
 TEST(Children, AppendToTheirLog) {
   test::TemporaryDirectory directory;
-  for (const char* text : {"one", "two"}) {
-    auto child = Child::start({{"echo", text}}, directory / "log");
+  for (const char* word : {"one", "two"}) {
+    auto child = Child::start({{"echo", word}}, directory / "log");
     ASSERT_TRUE(child.has_value());
     EXPECT_EQ(*child->wait(soon()), 0);
   }

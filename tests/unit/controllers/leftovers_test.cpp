@@ -37,7 +37,7 @@ TEST(Leftovers, AreDutiesWithoutTheirObject) {
   EXPECT_TRUE(is_leftover(duty("PostgresTopology", "x", "u", "Leave"), "u"));
 }
 
-class Deleted : public testing::Test {
+class Deleted : public ::testing::Test {
  protected:
   Bench b;
   std::string claim = b.scene().members.front().data_claim_uid;
@@ -136,7 +136,7 @@ TEST_F(Deleted, AfterItsEndLeavesNoLease) {
   EXPECT_TRUE(b.api.peek(k::kLease, lease).is_null());
 }
 
-class Leaving : public testing::Test {
+class Leaving : public ::testing::Test {
  protected:
   Bench b;
   std::vector<std::string> said;

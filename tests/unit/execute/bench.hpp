@@ -12,6 +12,9 @@
 
 namespace pgrunbook::test {
 
+// The members' pod labels.
+inline const base::Json kPrimary = {{"name", "postgresql"}}, kStandby = {{"name", "postgresql-standby"}};
+
 class Bench {
  public:
   static constexpr const char* kUid = "12345678-aaaa-bbbb";

@@ -15,6 +15,8 @@ namespace tfrs = test::tfrs;
 using base::text_at;
 using test::Bench;
 using test::FakeApi;
+using test::kPrimary;
+using test::kStandby;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -41,8 +43,7 @@ void allow(FakeApi& api, const std::string& name, const Json& from, const Json& 
           {"ingress", Json::array({{{"from", peers(from)}}})}});
 }
 
-const Json kPrimary = {{"name", "postgresql"}}, kStandby = {{"name", "postgresql-standby"}},
-           kApp = {{"name", "tfrs"}};
+const Json kApp = {{"name", "tfrs"}};
 
 TEST(NetworkGate, IsOpenWithoutPolicies) {
   Bench b;

@@ -16,14 +16,14 @@ using base::text_at;
 using test::Bench;
 using test::FakeApi;
 using test::FakePostgres;
+using test::kPrimary;
+using test::kStandby;
 using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using Kind = StepResult::Kind;
 using Reply = FakePostgres::Reply;
-
-const Json kPrimary = {{"name", "postgresql"}}, kStandby = {{"name", "postgresql-standby"}};
 
 // ---- a member that is dead
 

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "unit/kube/fake_api.hpp"
+#include "unit/kube/memory_api.hpp"
 
 namespace pgrunbook::kube {
 namespace {
@@ -21,7 +21,7 @@ class EventsTest : public ::testing::Test {
     recorder_.emit(object_, EventRecorder::Type::kNormal, reason, message);
   }
 
-  testing::FakeApi api_;
+  test::MemoryApi api_;
   std::chrono::steady_clock::time_point now_{std::chrono::hours(1)};
   EventRecorder recorder_{api_, "pod-1", [this] { return now_; }};
   Json object_{{"apiVersion", "pgrunbook.io/v1alpha1"},

@@ -4,13 +4,13 @@
 
 #include <gtest/gtest.h>
 
-#include "unit/kube/fake_api.hpp"
+#include "unit/kube/memory_api.hpp"
 
 namespace pgrunbook::kube {
 namespace {
 
 using base::ErrorCode;
-using testing::FakeApi;
+using test::MemoryApi;
 
 class LeaseTest : public ::testing::Test {
  protected:
@@ -25,7 +25,7 @@ class LeaseTest : public ::testing::Test {
     return base::text_at(*api_.peek(kinds::kLease, "ns", "pgrunbook"), {"spec", "holderIdentity"});
   }
 
-  FakeApi api_;
+  MemoryApi api_;
   std::chrono::steady_clock::time_point now_{std::chrono::hours(1)};
   base::Deadline d_ = base::Deadline::after(std::chrono::seconds(5));
 };
@@ -114,7 +114,7 @@ TEST_F(LeaseTest, ExclusionIsNeverBrokenByTime) {
 }
 
 TEST(LeadershipTest, SecondFollowsAfterTheFirstLetsGo) {
-  FakeApi api;
+  MemoryApi api;
   LeaseOptions a, b;
   a.ns = b.ns = "ns";
   a.name = b.name = "leader";
@@ -130,7 +130,7 @@ TEST(LeadershipTest, SecondFollowsAfterTheFirstLetsGo) {
 }
 
 TEST(LeadershipTest, IsLostWhenAnotherTookIt) {
-  FakeApi api;
+  MemoryApi api;
   LeaseOptions a;
   a.ns = "ns";
   a.name = "leader";
@@ -148,7 +148,7 @@ TEST(LeadershipTest, IsLostWhenAnotherTookIt) {
 }
 
 TEST(LeadershipTest, StopsWaitingWhenAsked) {
-  FakeApi api;
+  MemoryApi api;
   api.put(kinds::kLease, "ns", {{"metadata", {{"name", "leader"}}}, {"spec", {{"holderIdentity", "b"}}}});
   LeaseOptions a;
   a.ns = "ns";

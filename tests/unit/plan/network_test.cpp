@@ -44,7 +44,7 @@ struct Case {
   bool egress, ingress;
 };
 
-class Policies : public testing::TestWithParam<Case> {};
+class Policies : public ::testing::TestWithParam<Case> {};
 
 TEST_P(Policies, DecideByTheUnionOfTheRules) {
   Json policies = Json::array();
@@ -58,7 +58,7 @@ TEST_P(Policies, DecideByTheUnionOfTheRules) {
 #define INGRESS(rule) "[{podSelector: {}, policyTypes: [Ingress], ingress: [" rule "]}]"
 INSTANTIATE_TEST_SUITE_P(
     Table, Policies,
-    testing::Values(
+    ::testing::Values(
         Case{"NoneIsOpen", "[]", true, true},
         Case{"DefaultDeny", "[{podSelector: {}, policyTypes: [Ingress, Egress]}]", false, false},
         Case{"DefaultDenyOfIngressOnly", "[{podSelector: {}, policyTypes: [Ingress]}]", true, false},

@@ -31,7 +31,7 @@ struct QuotaCase {
   bool may_pass = false;
 };
 
-class Quotas : public testing::TestWithParam<QuotaCase> {};
+class Quotas : public ::testing::TestWithParam<QuotaCase> {};
 
 TEST_P(Quotas, AreJudgedAsAdmissionDoes) {
   const QuotaCase& c = GetParam();
@@ -44,7 +44,7 @@ TEST_P(Quotas, AreJudgedAsAdmissionDoes) {
 
 INSTANTIATE_TEST_SUITE_P(
     Table, Quotas,
-    testing::Values(
+    ::testing::Values(
         QuotaCase{"RoomToTheByte", R"({"hard": {"limits.memory": "960Mi"}})", R"({"limits.memory": "832Mi"})",
                   ""},
         QuotaCase{
@@ -105,7 +105,7 @@ struct LimitCase {
   const char* what;  // empty: allowed
 };
 
-class Limits : public testing::TestWithParam<LimitCase> {};
+class Limits : public ::testing::TestWithParam<LimitCase> {};
 
 TEST_P(Limits, AreJudgedAsAdmissionDoes) {
   Json ranges = Json::array({{{"metadata", {{"name", "limits"}}},
@@ -123,7 +123,7 @@ TEST_P(Limits, AreJudgedAsAdmissionDoes) {
 
 INSTANTIATE_TEST_SUITE_P(
     Table, Limits,
-    testing::Values(
+    ::testing::Values(
         LimitCase{"WithinMax", R"({"type": "Container", "max": {"cpu": "500m", "memory": "128Mi"}})", ""},
         LimitCase{"OverMax", R"({"type": "Container", "max": {"memory": "100Mi"}})",
                   "container work has the limit memory 128Mi, max is 100Mi"},

@@ -61,7 +61,7 @@ struct Variant {
   std::function<void(const MemberView& v)> see;
 };
 
-class Variants : public testing::TestWithParam<Variant> {};
+class Variants : public ::testing::TestWithParam<Variant> {};
 
 TEST_P(Variants, AreUnderstood) {
   Json workload = tfrs::deployment("postgresql", 1);
@@ -75,7 +75,7 @@ TEST_P(Variants, AreUnderstood) {
 
 INSTANTIATE_TEST_SUITE_P(
     Table, Variants,
-    testing::Values(
+    ::testing::Values(
         Variant{"DataDirectoryOfTheSpecWins",
                 [](Json&, api::Member& m, api::Archive&) { m.data_directory = "/var/lib/pgsql/data/other/"; },
                 [](const MemberView& v) { EXPECT_EQ(v.data_directory, "/var/lib/pgsql/data/other"); }},
@@ -176,7 +176,7 @@ struct Refusal {
   const char* words;
 };
 
-class RefusedMembers : public testing::TestWithParam<Refusal> {};
+class RefusedMembers : public ::testing::TestWithParam<Refusal> {};
 
 TEST_P(RefusedMembers, NameTheFieldAndWhatToWrite) {
   Json workload = tfrs::deployment("postgresql", 1);
@@ -191,7 +191,7 @@ TEST_P(RefusedMembers, NameTheFieldAndWhatToWrite) {
 
 INSTANTIATE_TEST_SUITE_P(
     Table, RefusedMembers,
-    testing::Values(
+    ::testing::Values(
         Refusal{"SeveralReplicas", "SeveralReplicas",
                 [](Json& w, api::Member&, api::Archive&) { w["spec"]["replicas"] = 3; },
                 "member postgresql: Deployment postgresql has 3 replicas; a member is one PostgreSQL "

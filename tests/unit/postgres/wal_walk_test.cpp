@@ -16,7 +16,7 @@ namespace {
 
 using ::testing::HasSubstr;
 
-constexpr std::uint64_t kSize = 1U << 20U, kPage = 8192, kSystem = 7000000000000000001;
+constexpr std::uint64_t kSegmentBytes = 1U << 20U, kPage = 8192, kSystem = 7000000000000000001;
 constexpr std::uint64_t kFirst = 3;  // segment
 
 // WAL as a server writes it: page headers where they belong, records chained and summed.
@@ -40,13 +40,13 @@ class Writer {
     while (done < length) {
       if (at_ % kPage == 0) header(0x0001, static_cast<std::uint32_t>(length - done));
       std::size_t room = std::min<std::size_t>(kPage - at_ % kPage, length - done);
-      segment(at_ / kSize).replace(at_ % kSize, room, bytes, done, room);
+      segment(at_ / kSegmentBytes).replace(at_ % kSegmentBytes, room, bytes, done, room);
       at_ += room;
       done += room;
     }
     at_ = (at_ + 7) / 8 * 8;
     previous_ = start;
-    if (manager == 0 && info == 0x40) at_ = (at_ + kSize - 1) / kSize * kSize;
+    if (manager == 0 && info == 0x40) at_ = (at_ + kSegmentBytes - 1) / kSegmentBytes * kSegmentBytes;
     return start;
   }
   // Records of `length` until the position is in the given segment's page.
@@ -56,7 +56,7 @@ class Writer {
   [[nodiscard]] std::uint64_t at() const { return at_; }
   std::string& segment(std::uint64_t n) {
     auto found = segments_.find(n);
-    if (found == segments_.end()) found = segments_.emplace(n, std::string(kSize, '\0')).first;
+    if (found == segments_.end()) found = segments_.emplace(n, std::string(kSegmentBytes, '\0')).first;
     return found->second;
   }
   std::map<std::uint64_t, std::string> segments_;
@@ -75,8 +75,8 @@ class Writer {
     std::memcpy(bytes->data() + at, &value, sizeof value);
   }
   void header(std::uint16_t info, std::uint32_t remaining) {
-    std::string& s = segment(at_ / kSize);
-    std::size_t at = at_ % kSize;
+    std::string& s = segment(at_ / kSegmentBytes);
+    std::size_t at = at_ % kSegmentBytes;
     put(&s, at, std::uint16_t{0xD110});
     put(&s, at + 2, static_cast<std::uint16_t>(info | (at == 0 ? 0x0002U : 0U)));
     put(&s, at + 4, timeline_);
@@ -84,13 +84,13 @@ class Writer {
     put(&s, at + 16, remaining);
     if (at == 0) {
       put(&s, at + 24, kSystem);
-      put(&s, at + 32, static_cast<std::uint32_t>(kSize));
+      put(&s, at + 32, static_cast<std::uint32_t>(kSegmentBytes));
       put(&s, at + 36, static_cast<std::uint32_t>(kPage));
     }
     at_ += at == 0 ? 40 : 24;
   }
   std::uint32_t timeline_;
-  std::uint64_t at_ = kFirst * kSize, previous_ = kFirst * kSize - 100;
+  std::uint64_t at_ = kFirst * kSegmentBytes, previous_ = kFirst * kSegmentBytes - 100;
 };
 
 class WalWalkTest : public ::testing::Test {
@@ -98,7 +98,7 @@ class WalWalkTest : public ::testing::Test {
   WalWalk walk(const Writer& w, std::uint64_t first = kFirst,
                TimelineHistory history = TimelineHistory(TimelineId(1)), std::uint64_t system = kSystem) {
     for (const auto& [n, bytes] : w.segments_) test::write_file(file(n), bytes);
-    auto walked = walk_wal({std::move(history), system, kSize, first},
+    auto walked = walk_wal({std::move(history), system, kSegmentBytes, first},
                            [&](std::uint64_t n) -> base::Result<std::optional<std::string>> {
                              return w.segments_.count(n) != 0 ? std::optional(file(n)) : std::nullopt;
                            });
@@ -118,10 +118,10 @@ TEST_F(WalWalkTest, FollowsRecordsAcrossPagesAndSegments) {
   Writer w;
   w.record(30);
   w.record(20000);  // over two page headers
-  w.fill_to((kFirst + 1) * kSize + 100, 5000);
+  w.fill_to((kFirst + 1) * kSegmentBytes + 100, 5000);
   std::uint64_t last = w.record(64);
   WalWalk found = walk(w);
-  EXPECT_EQ(found.begin, Lsn(kFirst * kSize));
+  EXPECT_EQ(found.begin, Lsn(kFirst * kSegmentBytes));
   EXPECT_EQ(found.end, Lsn(w.at()));
   EXPECT_EQ(*found.last, Lsn(last));
   EXPECT_THAT(found.words, HasSubstr("nothing was written at " + Lsn(w.at()).text()));
@@ -135,7 +135,7 @@ TEST_F(WalWalkTest, ASwitchEndsItsSegment) {
   Writer w;
   w.record(100);
   w.record(24, 0, 0x40);
-  EXPECT_EQ(walk(w).end, Lsn((kFirst + 1) * kSize));
+  EXPECT_EQ(walk(w).end, Lsn((kFirst + 1) * kSegmentBytes));
   EXPECT_THAT(walk(w).words, HasSubstr("there is no segment"));
   w.record(100);
   EXPECT_EQ(walk(w).end, Lsn(w.at()));
@@ -149,40 +149,50 @@ TEST_F(WalWalkTest, WhatBreaksTheChainEndsIt) {
   };
   const Case cases[] = {
       {"a byte of the record is another",
-       [](Writer& w, std::uint64_t at) { w.segment(kFirst)[at % kSize + 30] ^= 1; }, "has a wrong checksum"},
+       [](Writer& w, std::uint64_t at) { w.segment(kFirst)[at % kSegmentBytes + 30] ^= 1; },
+       "has a wrong checksum"},
       {"the record follows another one",
-       [](Writer& w, std::uint64_t at) { w.segment(kFirst)[at % kSize + 8] ^= 8; }, "not the one before it"},
+       [](Writer& w, std::uint64_t at) { w.segment(kFirst)[at % kSegmentBytes + 8] ^= 8; },
+       "not the one before it"},
       {"its length cannot be",
        [](Writer& w, std::uint64_t at) {
-         w.segment(kFirst)[at % kSize] = 5;
-         w.segment(kFirst)[at % kSize + 1] = 0;
+         w.segment(kFirst)[at % kSegmentBytes] = 5;
+         w.segment(kFirst)[at % kSegmentBytes + 1] = 0;
        },
        "has the length 5"},
       {"it was never written",
-       [](Writer& w, std::uint64_t at) { w.segment(kFirst).replace(at % kSize, 9000, 9000, '\0'); },
+       [](Writer& w, std::uint64_t at) { w.segment(kFirst).replace(at % kSegmentBytes, 9000, 9000, '\0'); },
        "nothing was written at"},
       {"the page it goes on in is an old one",
-       [](Writer& w, std::uint64_t at) { w.segment(kFirst)[at % kSize / kPage * kPage + kPage + 10] ^= 7; },
+       [](Writer& w, std::uint64_t at) {
+         w.segment(kFirst)[at % kSegmentBytes / kPage * kPage + kPage + 10] ^= 7;
+       },
        "is an old one of a recycled file"},
       {"that page was never written",
        [](Writer& w, std::uint64_t at) {
-         w.segment(kFirst).replace(at % kSize / kPage * kPage + kPage, kPage, kPage, '\0');
+         w.segment(kFirst).replace(at % kSegmentBytes / kPage * kPage + kPage, kPage, kPage, '\0');
        },
        "was never written"},
       {"that page is of another timeline",
-       [](Writer& w, std::uint64_t at) { w.segment(kFirst)[at % kSize / kPage * kPage + kPage + 4] = 9; },
+       [](Writer& w, std::uint64_t at) {
+         w.segment(kFirst)[at % kSegmentBytes / kPage * kPage + kPage + 4] = 9;
+       },
        "is of timeline 9"},
       {"that page continues something else",
-       [](Writer& w, std::uint64_t at) { w.segment(kFirst)[at % kSize / kPage * kPage + kPage + 16] ^= 1; },
+       [](Writer& w, std::uint64_t at) {
+         w.segment(kFirst)[at % kSegmentBytes / kPage * kPage + kPage + 16] ^= 1;
+       },
        "does not continue the record"},
       {"that page has another magic",
-       [](Writer& w, std::uint64_t at) { w.segment(kFirst)[at % kSize / kPage * kPage + kPage] = 0x11; },
+       [](Writer& w, std::uint64_t at) {
+         w.segment(kFirst)[at % kSegmentBytes / kPage * kPage + kPage] = 0x11;
+       },
        "instead of D110"},
   };
   for (const Case& c : cases) {
     SCOPED_TRACE(c.what);
     Writer w;
-    w.fill_to(kFirst * kSize + 50000, 3000);
+    w.fill_to(kFirst * kSegmentBytes + 50000, 3000);
     std::uint64_t end = w.at();
     std::uint64_t last = w.record(9000);
     w.record(500);
@@ -195,18 +205,19 @@ TEST_F(WalWalkTest, WhatBreaksTheChainEndsIt) {
 
 TEST_F(WalWalkTest, ARecycledFileIsNotTheNextSegment) {
   Writer w;
-  w.fill_to((kFirst + 1) * kSize - 9000, 1000);
+  w.fill_to((kFirst + 1) * kSegmentBytes - 9000, 1000);
   w.record(24, 0, 0x40);
   // The file of an old segment under the next one's name: right magic, timeline, system identifier.
   w.segments_[kFirst + 1] = w.segment(kFirst);
   WalWalk found = walk(w);
-  EXPECT_EQ(found.end, Lsn((kFirst + 1) * kSize));
-  EXPECT_THAT(found.words, HasSubstr("is an old one of a recycled file, from " + Lsn(kFirst * kSize).text()));
+  EXPECT_EQ(found.end, Lsn((kFirst + 1) * kSegmentBytes));
+  EXPECT_THAT(found.words,
+              HasSubstr("is an old one of a recycled file, from " + Lsn(kFirst * kSegmentBytes).text()));
 }
 
 TEST_F(WalWalkTest, ARecordThatBreaksOffAtTheLastFileDoesNotCount) {
   Writer w;
-  w.fill_to((kFirst + 1) * kSize - 5000, 100);
+  w.fill_to((kFirst + 1) * kSegmentBytes - 5000, 100);
   std::uint64_t end = w.at();
   w.record(9000);
   w.segments_.erase(kFirst + 1);
@@ -217,12 +228,12 @@ TEST_F(WalWalkTest, ARecordThatBreaksOffAtTheLastFileDoesNotCount) {
 
 TEST_F(WalWalkTest, ARecordThatTheServerGaveUpIsPassedOver) {
   Writer w;
-  w.fill_to(kFirst * kSize + 60000, 3000);
+  w.fill_to(kFirst * kSegmentBytes + 60000, 3000);
   std::uint64_t given_up = w.at();
   Writer copy = w;
   copy.record(50000);  // begins properly, and goes on over the next page
-  std::string page = copy.segment(kFirst).substr(given_up % kSize / kPage * kPage, kPage);
-  w.segment(kFirst).replace(given_up % kSize / kPage * kPage, kPage, page);
+  std::string page = copy.segment(kFirst).substr(given_up % kSegmentBytes / kPage * kPage, kPage);
+  w.segment(kFirst).replace(given_up % kSegmentBytes / kPage * kPage, kPage, page);
   w.abandon_to_next_page();
   w.record(200);
   EXPECT_EQ(walk(w).end, Lsn(w.at()));
@@ -232,11 +243,11 @@ TEST_F(WalWalkTest, AStrangersFileIsNone) {
   Writer w;
   w.record(100);
   WalWalk found = walk(w, kFirst, TimelineHistory(TimelineId(1)), kSystem + 1);
-  EXPECT_EQ(found.end, Lsn(kFirst * kSize));
+  EXPECT_EQ(found.end, Lsn(kFirst * kSegmentBytes));
   EXPECT_THAT(found.words, HasSubstr("of the cluster with system identifier 7000000000000000001"));
   EXPECT_EQ(found.records, 0U);
   test::write_file(file(kFirst), "short");
-  auto walked = test::must(walk_wal({TimelineHistory(TimelineId(1)), kSystem, kSize, kFirst},
+  auto walked = test::must(walk_wal({TimelineHistory(TimelineId(1)), kSystem, kSegmentBytes, kFirst},
                                     [&](std::uint64_t) -> base::Result<std::optional<std::string>> {
                                       return std::optional(file(kFirst));
                                     }));
@@ -245,7 +256,7 @@ TEST_F(WalWalkTest, AStrangersFileIsNone) {
 
 TEST_F(WalWalkTest, AForkBeginsWithItsParentsPages) {
   Writer parent(1);
-  parent.fill_to(kFirst * kSize + 3 * kPage, 3000);
+  parent.fill_to(kFirst * kSegmentBytes + 3 * kPage, 3000);
   std::uint64_t fork = parent.at();
   Writer w = parent;
   // From the fork on in the child's name; the page of the fork stays the parent's.

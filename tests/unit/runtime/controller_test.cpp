@@ -3,15 +3,15 @@
 #include <gtest/gtest.h>
 
 #include "runtime/log.hpp"
-#include "unit/kube/fake_api.hpp"
+#include "unit/kube/memory_api.hpp"
 
 namespace pgrunbook::runtime {
 namespace {
 
 using base::ErrorCode;
 using std::chrono::milliseconds;
-using testing::FakeApi;
-using testing::object;
+using test::MemoryApi;
+using test::object;
 
 Watcher::Event event(Watcher::Event::Type type, Json o = {}) { return {type, std::move(o)}; }
 
@@ -92,7 +92,7 @@ TEST(ControllerTest, EachReconcileHasItsIdInTheLog) {
 }
 
 TEST(ControllerTest, WatchesFeedItThroughMappers) {
-  FakeApi api;
+  MemoryApi api;
   Informer restores(api, kube::kinds::kRestore, "ns"), jobs(api, kube::kinds::kJob, "ns");
   Controller c("restore", [](const Key&) -> Outcome { return Done{}; });
   c.watch(restores, mappers::self(), [](const Change& change) {

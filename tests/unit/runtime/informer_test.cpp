@@ -2,15 +2,15 @@
 
 #include <gtest/gtest.h>
 
-#include "unit/kube/fake_api.hpp"
+#include "unit/kube/memory_api.hpp"
 
 namespace pgrunbook::runtime {
 namespace {
 
 using base::ErrorCode;
 using kube::kinds::kPod;
-using testing::FakeApi;
-using testing::object;
+using test::MemoryApi;
+using test::object;
 
 class InformerTest : public ::testing::Test {
  protected:
@@ -27,7 +27,7 @@ class InformerTest : public ::testing::Test {
     });
   }
 
-  FakeApi api_;
+  MemoryApi api_;
   Metrics metrics_;
   Watcher::Options options_ = [] {
     Watcher::Options o;

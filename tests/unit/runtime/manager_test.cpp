@@ -6,7 +6,7 @@
 
 #include <gtest/gtest.h>
 
-#include "unit/kube/fake_api.hpp"
+#include "unit/kube/memory_api.hpp"
 
 namespace pgrunbook::runtime {
 namespace {
@@ -14,8 +14,8 @@ namespace {
 using base::ErrorCode;
 using kube::kinds::kLease;
 using kube::kinds::kRestore;
-using testing::FakeApi;
-using testing::object;
+using test::MemoryApi;
+using test::object;
 
 Manager::Options options(bool election) {
   Manager::Options o;
@@ -32,7 +32,7 @@ Manager::Options options(bool election) {
 
 // A run on its own thread, its result, and a controller that remembers what it was given.
 struct Started {
-  explicit Started(FakeApi& api, Manager::Options o)
+  explicit Started(MemoryApi& api, Manager::Options o)
       : manager(api, std::move(o)), restores(api, kRestore, "ns") {
     controller.watch(restores, mappers::self());
     manager.add(controller);
@@ -62,7 +62,7 @@ struct Started {
 };
 
 TEST(ManagerTest, ReconcilesWhatIsThereAndReleasesTheLease) {
-  FakeApi api;
+  MemoryApi api;
   api.put(kRestore, "ns", object("r"));
   Started run(api, options(true));
   run.start();
@@ -77,7 +77,7 @@ TEST(ManagerTest, ReconcilesWhatIsThereAndReleasesTheLease) {
 }
 
 TEST(ManagerTest, AStandbyFillsItsCachesButDoesNothing) {
-  FakeApi api;
+  MemoryApi api;
   api.put(kRestore, "ns", object("r"));
   api.put(kLease, "ns",
           {{"metadata", {{"name", "pgrunbook"}}},
@@ -95,7 +95,7 @@ TEST(ManagerTest, AStandbyFillsItsCachesButDoesNothing) {
 }
 
 TEST(ManagerTest, LostLeadershipEndsTheRun) {
-  FakeApi api;
+  MemoryApi api;
   api.put(kRestore, "ns", object("r"));
   Started run(api, options(true));
   run.start();
@@ -108,7 +108,7 @@ TEST(ManagerTest, LostLeadershipEndsTheRun) {
 }
 
 TEST(ManagerTest, CachesThatDoNotFillEndTheRunWithTheReason) {
-  FakeApi api;
+  MemoryApi api;
   for (int i = 0; i < 50; ++i) api.fail_next("list", ErrorCode::kForbidden);
   auto o = options(false);
   o.sync_patience = std::chrono::milliseconds(30);
@@ -120,7 +120,7 @@ TEST(ManagerTest, CachesThatDoNotFillEndTheRunWithTheReason) {
 }
 
 TEST(ManagerTest, AReconcileThatDoesNotEndIsNotWaitedForForEver) {
-  FakeApi api;
+  MemoryApi api;
   api.put(kRestore, "ns", object("r"));
   std::atomic<bool> begun = false, may_end = false, stuck = false;
   Informer restores(api, kRestore, "ns");

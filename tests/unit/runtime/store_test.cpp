@@ -2,12 +2,12 @@
 
 #include <gtest/gtest.h>
 
-#include "unit/kube/fake_api.hpp"
+#include "unit/kube/memory_api.hpp"
 
 namespace pgrunbook::runtime {
 namespace {
 
-using testing::object;
+using test::object;
 
 std::vector<Change> relist(Store& store, std::vector<Json> objects) {
   store.begin();

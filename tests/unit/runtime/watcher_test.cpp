@@ -4,7 +4,7 @@
 
 #include <gtest/gtest.h>
 
-#include "unit/kube/fake_api.hpp"
+#include "unit/kube/memory_api.hpp"
 
 namespace pgrunbook::runtime {
 namespace {
@@ -12,7 +12,7 @@ namespace {
 using base::ErrorCode;
 using kube::WatchEvent;
 using std::chrono::milliseconds;
-using testing::object;
+using test::object;
 
 class WatcherTest : public ::testing::Test {
  protected:
@@ -62,7 +62,7 @@ class WatcherTest : public ::testing::Test {
     log_.clear();
   }
 
-  testing::FakeApi api_;
+  test::MemoryApi api_;
   Watcher watcher_{api_, kube::kinds::kPod, "ns", options()};
   std::stop_source stop_;
   std::vector<std::string> log_;

@@ -76,7 +76,7 @@ struct Kind {
   Mount data;
 };
 
-class BuiltJobs : public testing::TestWithParam<Kind> {
+class BuiltJobs : public ::testing::TestWithParam<Kind> {
  protected:
   api::Connection connection;
   api::JobOverrides overrides;
@@ -228,11 +228,11 @@ TEST_P(BuiltJobs, RunsAsTheMember) {
 
 INSTANTIATE_TEST_SUITE_P(
     Jobs, BuiltJobs,
-    testing::Values(Kind{api::jobs::kSetup, Mount::kReadWrite}, Kind{api::jobs::kProof, Mount::kNone},
-                    Kind{api::jobs::kPlan, Mount::kNone}, Kind{api::jobs::kBackup, Mount::kReadOnly},
-                    Kind{api::jobs::kRecover, Mount::kReadWrite}, Kind{api::jobs::kUndo, Mount::kReadWrite},
-                    Kind{api::jobs::kFence, Mount::kReadWrite}, Kind{api::jobs::kUnfence, Mount::kReadWrite},
-                    Kind{api::jobs::kRecord, Mount::kNone}),
+    ::testing::Values(Kind{api::jobs::kSetup, Mount::kReadWrite}, Kind{api::jobs::kProof, Mount::kNone},
+                      Kind{api::jobs::kPlan, Mount::kNone}, Kind{api::jobs::kBackup, Mount::kReadOnly},
+                      Kind{api::jobs::kRecover, Mount::kReadWrite}, Kind{api::jobs::kUndo, Mount::kReadWrite},
+                      Kind{api::jobs::kFence, Mount::kReadWrite},
+                      Kind{api::jobs::kUnfence, Mount::kReadWrite}, Kind{api::jobs::kRecord, Mount::kNone}),
     [](const auto& param) { return std::string(param.param.job); });
 
 // Terms are an OR: the node must be asked for in each of them.

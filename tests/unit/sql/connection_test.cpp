@@ -54,7 +54,7 @@ struct Refused {
   const char* reason;
 };
 
-class RefusedConnections : public testing::TestWithParam<Refused> {};
+class RefusedConnections : public ::testing::TestWithParam<Refused> {};
 
 TEST_P(RefusedConnections, WhileConnectingSayWhatTheCallerCanDo) {
   FakePostgres server;
@@ -71,21 +71,21 @@ TEST_P(RefusedConnections, WhileConnectingSayWhatTheCallerCanDo) {
 
 INSTANTIATE_TEST_SUITE_P(
     Table, RefusedConnections,
-    testing::Values(Refused{"WrongPassword", "28P01", "password authentication failed for user \"tfrs\"",
-                            ErrorCode::kUnauthorized, "AuthenticationFailed"},
-                    Refused{"NoRole", "28000", "role \"tfrs\" does not exist", ErrorCode::kUnauthorized,
-                            "AuthenticationFailed"},
-                    Refused{"NoPgHba", "28000",
-                            "no pg_hba.conf entry for host \"10.0.0.9\", user \"tfrs\", database \"tfrs\"",
-                            ErrorCode::kUnauthorized, "NoPgHbaEntry"},
-                    Refused{"Starting", "57P03", "the database system is starting up",
-                            ErrorCode::kUnavailable, "StartingUp"},
-                    Refused{"NotYet", "57P03", "the database system is not yet accepting connections",
-                            ErrorCode::kUnavailable, "StartingUp"},
-                    Refused{"ShuttingDown", "57P03", "the database system is shutting down",
-                            ErrorCode::kUnavailable, "ShuttingDown"},
-                    Refused{"TooMany", "53300", "sorry, too many clients already", ErrorCode::kUnavailable,
-                            "Unreachable"}),
+    ::testing::Values(Refused{"WrongPassword", "28P01", "password authentication failed for user \"tfrs\"",
+                              ErrorCode::kUnauthorized, "AuthenticationFailed"},
+                      Refused{"NoRole", "28000", "role \"tfrs\" does not exist", ErrorCode::kUnauthorized,
+                              "AuthenticationFailed"},
+                      Refused{"NoPgHba", "28000",
+                              "no pg_hba.conf entry for host \"10.0.0.9\", user \"tfrs\", database \"tfrs\"",
+                              ErrorCode::kUnauthorized, "NoPgHbaEntry"},
+                      Refused{"Starting", "57P03", "the database system is starting up",
+                              ErrorCode::kUnavailable, "StartingUp"},
+                      Refused{"NotYet", "57P03", "the database system is not yet accepting connections",
+                              ErrorCode::kUnavailable, "StartingUp"},
+                      Refused{"ShuttingDown", "57P03", "the database system is shutting down",
+                              ErrorCode::kUnavailable, "ShuttingDown"},
+                      Refused{"TooMany", "53300", "sorry, too many clients already", ErrorCode::kUnavailable,
+                              "Unreachable"}),
     [](const auto& param) { return std::string(param.param.name); });
 
 TEST(Statements, ThatFailSayWhatTheCallerCanDo) {

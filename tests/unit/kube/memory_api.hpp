@@ -15,9 +15,9 @@
 
 #include "kube/client.hpp"
 
-namespace pgrunbook::testing {
+namespace pgrunbook::test {
 
-class FakeApi : public kube::Api {
+class MemoryApi : public kube::Api {
  public:
   using Json = base::Json;
   template <typename T = void>
@@ -149,4 +149,4 @@ inline base::Json object(const std::string& name, const std::string& version = "
   return {{"metadata", {{"name", name}, {"namespace", ns}, {"uid", uid}, {"resourceVersion", version}}}};
 }
 
-}  // namespace pgrunbook::testing
+}  // namespace pgrunbook::test
