@@ -24,6 +24,43 @@ const plan::MemberView* to_of(Action& a, const plan::SceneView& scene) {
   return scene.member(text_at(a.status.operation.inputs, {"to"}));
 }
 
+// What the steps so far have made of the world, and somebody else may have made otherwise. Asked before every
+// later step: each is safe only while the ones before it hold.
+enum class Held { kFence, kSwitched, kServed };
+std::optional<StepResult> taken_back(Action& a, const plan::SceneView& scene, Held held) {
+  std::vector<plan::TakenBack> all;
+  const plan::MemberView *from = from_of(a, scene), *to = to_of(a, scene);
+  if (held != Held::kFence) {
+    for (const plan::ServiceView& s : scene.services) {
+      const Json& wanted = at(a.input("services"), {s.name, "new"});
+      if (wanted.is_object() && s.selector != wanted)
+        all.push_back(
+            {s.selected_by, fmt::format("set the selector of Service {} to {}", s.name, s.selector.dump())});
+    }
+  }
+  if (from != nullptr && from->replicas != 0)
+    all.push_back(plan::scaled_by_other(from->scaled_by, from->workload, from->replicas));
+  if (from != nullptr && from->replicas == 0 && !from->pods.empty())
+    all.push_back({"", fmt::format("started a pod of {}", from->name)});
+  if (to != nullptr && to->replicas == 0)
+    all.push_back(plan::scaled_by_other(to->scaled_by, to->workload, to->replicas));
+  bool writers = false;
+  if (held != Held::kServed) {
+    for (const plan::ApplicationView& app : scene.applications) {
+      if (app.replicas == 0 && app.pods.empty()) continue;
+      writers = true;
+      all.push_back(app.replicas == 0
+                        ? plan::TakenBack{"", fmt::format("started a pod of {}", app.workload.name)}
+                        : plan::scaled_by_other(app.scaled_by, app.workload, app.replicas));
+    }
+  }
+  if (all.empty()) return std::nullopt;
+  // An application that was started once the Service had been switched may have written to the candidate,
+  // whoever started it: going back would lose that.
+  if (writers && held == Held::kSwitched) a.status.operation.past_no_return = true;
+  return StepResult::failed(plan::taken_back(all, a.status.operation.past_no_return));
+}
+
 JobCall fence_call(Action& a, const plan::MemberView* from) {
   JobCall call;
   call.step = "fence";
@@ -218,7 +255,13 @@ StepResult fence(Action& a) {
   if (from == nullptr)
     return StepResult::failed(base::refused("NoMember", "the old primary is no longer in the topology",
                                             "put it back into spec.members"));
+  if (auto back = taken_back(a, *scene, Held::kFence)) return *back;
   StepResult r = run_job(a, *scene, fence_call(a, from));
+  if (r.kind == StepResult::Kind::kDone) {  // once more: the Job had its time
+    scene = scene_of(a);
+    if (!scene) return StepResult::of(scene.error());
+    if (auto back = taken_back(a, *scene, Held::kFence)) return *back;
+  }
   r.again = std::min(r.again, std::chrono::milliseconds(300));
   if (r.kind != StepResult::Kind::kDone) return r;
   std::string proof = text_at(a.result("stop-primary"), {"proof"}, "Unproven");
@@ -306,6 +349,21 @@ StepResult switch_services(Action& a, const char* was, const char* becomes) {
   return StepResult::done();
 }
 
+// Nothing of it before the old primary is down and the applications are: they would write to the candidate.
+StepResult switch_over(Action& a) {
+  auto scene = scene_of(a);
+  if (!scene) return StepResult::of(scene.error());
+  if (auto back = taken_back(a, *scene, Held::kFence)) {
+    // Where the selector has been switched already, an application that runs may have written to the
+    // candidate.
+    bool switched = std::any_of(
+        scene->services.begin(), scene->services.end(),
+        [&](const plan::ServiceView& s) { return s.selector == at(a.input("services"), {s.name, "new"}); });
+    return switched ? *taken_back(a, *scene, Held::kSwitched) : *back;
+  }
+  return switch_services(a, "old", "new");
+}
+
 StepResult service_agrees(Action& a) {
   auto scene = scene_of(a);
   if (!scene) return StepResult::of(scene.error());
@@ -313,6 +371,7 @@ StepResult service_agrees(Action& a) {
   if (to == nullptr)
     return StepResult::failed(base::refused("NoMember", "the candidate is no longer in the topology",
                                             "put it back into spec.members"));
+  if (auto back = taken_back(a, *scene, Held::kSwitched)) return *back;
   bool late = false;
   if (const Json& log = a.status.operation.log; !log.empty()) {
     auto began = base::parse_time(text_at(log.back(), {"startTime"}), "startTime");
@@ -375,6 +434,7 @@ StepResult first_connection(Action& a) {
   if (to == nullptr)
     return StepResult::failed(base::refused("NoMember", "the candidate is no longer in the topology",
                                             "put it back into spec.members"));
+  if (auto back = taken_back(a, *scene, Held::kServed)) return *back;
   std::vector<std::string> addresses;
   bool wanted = false;
   for (const plan::ApplicationView& app : scene->applications) {
@@ -414,6 +474,13 @@ StepResult first_connection(Action& a) {
   }
   return StepResult::waiting("waiting for the first connection of an application",
                              std::chrono::milliseconds(300));
+}
+
+StepResult served(Action& a) {
+  auto scene = scene_of(a);
+  if (!scene) return StepResult::of(scene.error());
+  if (auto back = taken_back(a, *scene, Held::kServed)) return *back;
+  return StepResult::done();
 }
 
 }  // namespace
@@ -467,7 +534,7 @@ Flow cutover_flow(Action& action, const api::FailoverSpec& spec) {
     // The fence Job first: it would take the clean stop that it waits for as its sign.
     stop.revert = [from, replicas](Action& x) {
       StepResult lifted = unfence(x);
-      return lifted.kind == StepResult::Kind::kDone ? start_member(x, from, replicas) : lifted;
+      return lifted.kind == StepResult::Kind::kDone ? start_primary_again(x, from, replicas) : lifted;
     };
     if (dead) {
       stop.planned.text =
@@ -493,7 +560,7 @@ Flow cutover_flow(Action& action, const api::FailoverSpec& spec) {
     Step turn;
     turn.planned = {"switch", api::StepKind::kIrreversible,
                     fmt::format("switch the selector of {} from {} to {}", services, from, to)};
-    turn.run = [](Action& x) { return switch_services(x, "old", "new"); };
+    turn.run = switch_over;
     turn.revert = [](Action& x) { return switch_services(x, "new", "old"); };
     steps.push_back(turn);
     Step agrees;
@@ -515,6 +582,7 @@ Flow cutover_flow(Action& action, const api::FailoverSpec& spec) {
     steps.push_back(first);
     return steps;
   };
+  flow.stands = served;
   flow.record = record_and_release;
   flow.success = [](Action& a) {
     const Json& left = at(a.status.extra, {"dataLoss", "transactions"});

@@ -29,6 +29,11 @@ enum class UnarchivedWal { kIsWaitedFor, kStays };
 // step included. Failed, PrimaryRuns, where it came up meanwhile. Result: {podUIDs, proof: Terminated |
 // NoPod}.
 [[nodiscard]] StepResult stop_dead_member(Action& a, const std::string& step, const std::string& member);
+// Failed, TakenBack, where a member that this action has stopped runs again: somebody else has scaled it up.
+[[nodiscard]] std::optional<StepResult> must_be_down(const Action& a, const plan::MemberView& m);
+// Blocked, ServerOnVolume, where somebody has started a server on a volume that a Job is to change.
+[[nodiscard]] std::optional<StepResult> nobody_started(const plan::MemberView& m);
+
 // Back to the count it had, without waiting for a server that was not one before.
 [[nodiscard]] StepResult restore_count(Action& a, const std::string& member, int replicas);
 
@@ -36,6 +41,11 @@ enum class UnarchivedWal { kIsWaitedFor, kStays };
 // not come up.
 [[nodiscard]] StepResult start_member(Action& a, const std::string& member, int replicas);
 
+// The same for a primary that was to be fenced: started by somebody else before the fence was off it is
+// read-only, and is started once more.
+[[nodiscard]] StepResult start_primary_again(Action& a, const std::string& member, int replicas);
+
+// Every count that an action sets it sets once: Failed, TakenBack, where somebody sets it otherwise.
 // Applications to 0; the counts they had are in the action's inputs and in the workloads' annotation.
 [[nodiscard]] StepResult stop_applications(Action& a);
 [[nodiscard]] StepResult start_applications(Action& a);

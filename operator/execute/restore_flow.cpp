@@ -292,6 +292,7 @@ StepResult recover(Action& a) {
   if (target == nullptr)
     return StepResult::failed(base::refused("NoMember", "the target is no longer in the topology",
                                             "put it back into spec.members"));
+  if (auto back = must_be_down(a, *target)) return *back;
   const Json& in = a.status.operation.inputs;
   JobCall call;
   call.step = "recover";
@@ -363,6 +364,7 @@ StepResult undo_recover(Action& a) {
   for (const Json& pod : at(*pods, {"items"})) {
     if (plan::pod_counts(pod)) return StepResult::waiting("waiting for the recovery Job's pod to end");
   }
+  if (auto used = nobody_started(*target)) return *used;
   JobCall call;
   call.step = "undo";
   call.job = api::jobs::kUndo;
@@ -376,6 +378,23 @@ StepResult undo_recover(Action& a) {
   return run_job(a, *scene, call);
 }
 
+// Scaled down again by somebody else it serves nothing, and would be waited for in vain.
+std::optional<StepResult> must_run(const Action& a, const plan::MemberView& target) {
+  if (target.replicas != 0) return std::nullopt;
+  return StepResult::failed(
+      plan::taken_back({plan::scaled_by_other(target.scaled_by, target.workload, target.replicas)},
+                       a.status.operation.step == "record"));
+}
+
+StepResult runs(Action& a) {
+  auto scene = scene_of(a);
+  if (!scene) return StepResult::of(scene.error());
+  const plan::MemberView* target = target_of(a, *scene);
+  if (target == nullptr) return StepResult::done();
+  if (auto back = must_run(a, *target)) return *back;
+  return StepResult::done();
+}
+
 StepResult prove(Action& a) {
   auto scene = scene_of(a);
   if (!scene) return StepResult::of(scene.error());
@@ -383,6 +402,7 @@ StepResult prove(Action& a) {
   if (target == nullptr)
     return StepResult::failed(base::refused("NoMember", "the target is no longer in the topology",
                                             "put it back into spec.members"));
+  if (auto back = must_run(a, *target)) return *back;
   if (auto gate = network_gate(a.world, "the operator", "pgrunbook-operator", a.world.own_labels, *target))
     return *gate;
   if (a.result("proof-marker").is_null()) {
@@ -493,6 +513,7 @@ Flow restore_flow(Action& action, const api::RestoreSpec& spec) {
     steps.push_back(proof);
     return steps;
   };
+  flow.stands = runs;
   flow.record = record_and_release;
   flow.success = [](Action& a) {
     std::string target = text_at(a.status.operation.inputs, {"target"});

@@ -100,6 +100,11 @@ StepResult setup_job(Action& a, bool put_back) {
   if (m == nullptr)
     return StepResult::failed(base::refused("NoMember", "the member is no longer in the topology",
                                             "put it back into spec.members"));
+  if (put_back) {
+    if (auto used = nobody_started(*m)) return *used;
+  } else if (auto back = must_be_down(a, *m)) {
+    return *back;
+  }
   auto claim =
       put_back ? claim_left_by(a, "setup", a.status.operation.attempt) : Result<std::string>(std::string());
   if (!claim) return StepResult::of(claim.error());
