@@ -22,7 +22,7 @@ using test::FakeApi;
 using test::FakePostgres;
 
 struct Killed {};
-enum class What { kNothing, kKillBefore, kKillAfter, kLoseAfter, kRefuse };
+enum class What { kNothing, kKillBefore, kKillAfter, kLoseAfter, kRefuse, kSteer };
 
 // The two servers, for all runs; what they say is the present world's.
 struct Servers {
@@ -59,6 +59,30 @@ class Cluster {
   int at_write = 0, writes = 0, lives = 0;
   std::map<std::string, int> acts;  // what cannot be taken back, and how often it was done
   std::string refused;              // the write that is refused
+  Json manifests, mended;  // what somebody else applies after a write, and later, when a person is needed
+  bool blocked = false, steered = false;
+
+  // As a GitOps controller does it: everything that its manifests state, whoever set it.
+  void apply(const Json& wanted) {
+    auto by = [](const char* field) {
+      return Json{{"managedFields",
+                   {{{"manager", "kustomize-controller"},
+                     {"time", "2026-11-20T15:00:00Z"},
+                     {"fieldsV1", {{"f:spec", {{std::string("f:") + field, Json::object()}}}}}}}}};
+    };
+    outsider_ = true;
+    if (at(api.peek(k::kService, "postgresql"), {"spec", "selector", "name"}) != wanted["selector"]) {
+      api.merge(k::kService, "postgresql",
+                {{"metadata", by("selector")}, {"spec", {{"selector", {{"name", wanted["selector"]}}}}}});
+      endpoints();
+    }
+    for (const auto& [name, replicas] : wanted["replicas"].items()) {
+      if (at(api.peek(k::kDeployment, name), {"spec", "replicas"}) == replicas) continue;
+      api.merge(k::kDeployment, name, {{"metadata", by("replicas")}, {"spec", {{"replicas", replicas}}}});
+      happens(k::kDeployment, api.peek(k::kDeployment, name));
+    }
+    outsider_ = false;
+  }
 
   // Until the action has ended and its finalizer is off.
   void run() {
@@ -77,6 +101,10 @@ class Cluster {
       if (api::terminal(api::phase_from(text({"phase"}))) && at(object, {"metadata", "finalizers"}).empty())
         return;
       idle = object.dump() == before ? idle + 1 : 0;
+      if (idle == 20 && text({"phase"}) == "Blocked" && mended.is_object() && !blocked) {
+        blocked = true;
+        apply(mended);
+      }
       // Whoever refused gives way in the end.
       if (idle == 20 && what == What::kRefuse) what = What::kNothing;
     }
@@ -135,7 +163,8 @@ class Cluster {
     if (says("client_addr is not null")) return {{{"10.0.0.2", "tfrs"}}};
     if (says("150000")) return {{{"t"}}};
     if (says("pg_control_system"))
-      return {{{"7000000000000000001", std::to_string(timeline_[which]), "f", "10.0.0.1", "150010"}}};
+      return {{{"7000000000000000001", std::to_string(timeline_[which]), read_only_[which] ? "t" : "f",
+                "10.0.0.1", "150010"}}};
     if (says("pg_switch_wal")) return {{{"0/4000148", "000000010000000000000004"}}};
     if (says(".ready")) return {{{"0"}}};
     return {{{""}}};
@@ -188,8 +217,9 @@ class Cluster {
     Json pod = api.peek(k::kPod, name + "-1");
     if (name == "tfrs" && replicas > 0) api.put(k::kPod, tfrs::pod("tfrs-1", {{"name", "tfrs"}}, "10.0.0.2"));
     if (name != "tfrs" && replicas > 0 && pod.is_null()) {
-      if (jobs_on(name)) ADD_FAILURE() << name << " is started while a Job works on its volume";
+      if (jobs_on(name) && !outsider_) ADD_FAILURE() << name << " is started while a Job works on its volume";
       start(name);
+      read_only_[index(name)] = fenced_ && name == "postgresql";
     }
     if (replicas > 0 || pod.is_null()) return;
     if (name != "tfrs")
@@ -244,6 +274,13 @@ class Cluster {
     if (!call.is_write()) return std::nullopt;
     bool before = moment == FakeApi::Moment::kBefore;
     if (before) ++writes;
+    if (what == What::kSteer) {
+      if (before || writes != at_write || api::terminal(api::phase_from(text({"phase"}))))
+        return std::nullopt;
+      steered = true;
+      apply(manifests);
+      return std::nullopt;
+    }
     if (what == What::kRefuse) {
       if (before && writes == at_write) refused = call.text() + call.body.dump();
       // A status is written anew each time; all else is the same each time it is tried.
@@ -264,7 +301,8 @@ class Cluster {
   std::unique_ptr<Terminations> terminations_;
   std::unique_ptr<World> world_;
   std::atomic<int> timeline_[2] = {1, 1};
-  bool exchanged_ = false, fenced_ = false;
+  std::atomic<bool> read_only_[2] = {false, false};
+  bool exchanged_ = false, fenced_ = false, outsider_ = false;
   std::string waiting_fence_;
 };
 
@@ -342,6 +380,50 @@ TEST_P(Flows, EndInOneOfTwoStates) {
   if (every && what == What::kRefuse) EXPECT_GT(put_back, 0);
   EXPECT_GT(done, 0);
 }
+
+// Somebody applies the manifests of before after a write, whichever: the action goes back, or it stands at a
+// person until what it made is put right, and is called Completed only then.
+class Steered : public ::testing::TestWithParam<Case> {};
+
+TEST_P(Steered, IsNeverCalledCompletedOnWhatWasTakenBack) {
+  const Case& c = GetParam();
+  Json spec = Json::parse(c.spec);
+  Cluster unharmed(*c.kind, "it", spec);
+  const Json before = unharmed.outside();
+  unharmed.run();
+  const Json after = unharmed.outside();
+  const bool every = ::getenv("PGRUNBOOK_TEST_EVERY") != nullptr;
+  int put_back = 0, mended = 0, untouched = 0;
+  for (int n = 1; n <= unharmed.writes; n += every ? 1 : test::kStride) {
+    Cluster world(*c.kind, "it", spec);
+    world.what = What::kSteer;
+    world.at_write = n;
+    world.manifests = before;
+    world.mended = after;
+    world.run();
+    std::string phase = world.text({"phase"});
+    std::string where = "write " + std::to_string(n) + ": " + phase + " " + world.text({"message"});
+    if (phase == "Completed") {
+      ++(world.blocked ? mended : untouched);
+      EXPECT_EQ(world.outside(), after) << where;
+    } else {
+      ++put_back;
+      EXPECT_EQ(phase, "Failed") << where;
+      EXPECT_THAT(where, ::testing::HasSubstr("kustomize-controller")) << where;
+      EXPECT_EQ(world.outside(), before) << where;
+    }
+    for (const auto& [act, times] : world.acts) {
+      if (act.rfind("Job ", 0) == 0) EXPECT_EQ(times, 1) << act << ", " << where;
+    }
+    if (HasFailure()) break;
+  }
+  EXPECT_GT(put_back, 0);
+  EXPECT_GT(mended, 0);
+  EXPECT_GT(untouched, 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(Table, Steered, ::testing::Values(kCases[1], kCases[2]),
+                         [](const auto& info) { return std::string(info.param.name); });
 
 std::string name_of(const ::testing::TestParamInfo<std::tuple<Case, What>>& info) {
   const char* how[] = {"", "KilledBefore", "KilledAfter", "ReplyLost", "Refused"};

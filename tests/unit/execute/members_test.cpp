@@ -183,6 +183,94 @@ TEST(StartMember, ThatCrashesFailsWithItsOwnWords) {
   EXPECT_THAT(r.error.message, HasSubstr("its log ends: FATAL: could not write"));
 }
 
+// Somebody else sets what an action has set: it is not set again, in either direction.
+TEST(Members, AreNotFoughtOver) {
+  auto by_flux = [](Bench& b, const std::string& name, int replicas) {
+    b.api.merge(k::kDeployment, name,
+                {{"metadata",
+                  {{"managedFields",
+                    {{{"manager", "kustomize-controller"},
+                      {"time", "2026-11-20T15:00:00Z"},
+                      {"fieldsV1", {{"f:spec", {{"f:replicas", Json::object()}}}}}}}}}},
+                 {"spec", {{"replicas", replicas}}}});
+  };
+  const std::string words =
+      "what this action set was set otherwise meanwhile: kustomize-controller has set replicas of "
+      "Deployment ";
+  {
+    Bench b;
+    EXPECT_EQ(start_member(b.a, "postgresql-standby", 1).kind, Kind::kWaiting);
+    by_flux(b, "postgresql-standby", 0);
+    StepResult r = start_member(b.a, "postgresql-standby", 1);
+    EXPECT_EQ(r.kind, Kind::kFailed);
+    EXPECT_EQ(r.error.reason, "TakenBack");
+    EXPECT_EQ(r.error.message, words + "postgresql-standby to 0");
+    EXPECT_EQ(b.api.writes().size(), 1U);
+    // The way back asks for what is there.
+    EXPECT_EQ(start_member(b.a, "postgresql-standby", 0).kind, Kind::kDone);
+    EXPECT_EQ(b.api.writes().size(), 1U);
+  }
+  {
+    Bench b;
+    EXPECT_EQ(stop_applications(b.a).kind, Kind::kWaiting);
+    by_flux(b, "tfrs", 2);
+    EXPECT_EQ(stop_applications(b.a).error.message, words + "tfrs to 2");
+    b.a.status.operation.inputs["applications"] = {{"tfrs", 1}};
+    EXPECT_EQ(start_applications(b.a).kind, Kind::kDone);
+    EXPECT_EQ(b.replicas("tfrs"), 1) << "the way back sets the former count";
+    by_flux(b, "tfrs", 3);
+    EXPECT_EQ(start_applications(b.a).kind, Kind::kDone);
+    EXPECT_EQ(b.replicas("tfrs"), 3) << "another count of applications harms nobody";
+  }
+  {
+    // What somebody set before the action did anything is nobody's fight.
+    Bench b;
+    by_flux(b, "postgresql-standby", 1);
+    b.api.put(k::kPod, tfrs::pod("standby-1", kStandby, "10.0.0.5"));
+    EXPECT_EQ(scale_down(b.a, "postgresql-standby").message, "scaled to 0");
+  }
+}
+
+TEST(Members, ThatMustBeDownAndAreNot) {
+  Bench b;
+  plan::SceneView scene = b.scene();
+  EXPECT_FALSE(must_be_down(b.a, *scene.member("postgresql-standby")));
+  EXPECT_FALSE(nobody_started(*scene.member("postgresql-standby")));
+  auto runs = must_be_down(b.a, *scene.member("postgresql"));
+  ASSERT_TRUE(runs);
+  EXPECT_EQ(runs->kind, Kind::kFailed);
+  EXPECT_THAT(runs->error.message, HasSubstr("somebody has set replicas of Deployment postgresql to 1"));
+  auto used = nobody_started(*scene.member("postgresql"));
+  ASSERT_TRUE(used);
+  EXPECT_EQ(used->kind, Kind::kBlocked);
+  EXPECT_EQ(used->error.reason, "ServerOnVolume");
+}
+
+// Started by somebody else while it was fenced, a primary serves and takes no writes: that is not as it was.
+TEST(StartPrimaryAgain, StartsAReadOnlyOneOnceMore) {
+  Bench b;
+  std::string in_recovery = "t";
+  FakePostgres server([&](const std::string& sql, const auto&) -> Reply {
+    if (sql.find("pg_control_system") != std::string::npos)
+      return {{{"7", "1", in_recovery, "10.0.0.1", "150010"}}};
+    return {};
+  });
+  plan::SceneView scene = b.scene();
+  const Json pod = scene.member("postgresql")->pods.front();
+  b.servers[text_at(pod, {"status", "podIP"})] = &server;
+  StepResult r = start_primary_again(b.a, "postgresql", 1);
+  EXPECT_EQ(r.kind, Kind::kWaiting);
+  EXPECT_EQ(r.message, "postgresql was started by somebody else while it was fenced; starting it anew");
+  EXPECT_EQ(b.replicas("postgresql"), 0);
+  EXPECT_EQ(start_primary_again(b.a, "postgresql", 1).message,
+            "waiting for the former pod of postgresql to end");
+  b.api.erase(k::kPod, text_at(pod, {"metadata", "name"}));
+  EXPECT_EQ(start_primary_again(b.a, "postgresql", 1).message, "scaled postgresql to 1");
+  in_recovery = "f";
+  b.api.put(k::kPod, pod);
+  EXPECT_EQ(start_primary_again(b.a, "postgresql", 1).kind, Kind::kDone);
+}
+
 // As the way back of a start: to 0, and its pods gone.
 TEST(StartMember, ToZeroIsAStop) {
   Bench b;
