@@ -26,11 +26,11 @@ const plan::MemberView* to_of(Action& a, const plan::SceneView& scene) {
 
 // What the steps so far have made of the world, and somebody else may have made otherwise. Asked before every
 // later step: each is safe only while the ones before it hold.
-enum class Held { kFence, kSwitched, kServed };
+enum class Held { kQuiet, kFence, kSwitched, kServed };
 std::optional<StepResult> taken_back(Action& a, const plan::SceneView& scene, Held held) {
   std::vector<plan::TakenBack> all;
   const plan::MemberView *from = from_of(a, scene), *to = to_of(a, scene);
-  if (held != Held::kFence) {
+  if (held == Held::kSwitched || held == Held::kServed) {
     for (const plan::ServiceView& s : scene.services) {
       const Json& wanted = at(a.input("services"), {s.name, "new"});
       if (wanted.is_object() && s.selector != wanted)
@@ -38,6 +38,7 @@ std::optional<StepResult> taken_back(Action& a, const plan::SceneView& scene, He
             {s.selected_by, fmt::format("set the selector of Service {} to {}", s.name, s.selector.dump())});
     }
   }
+  if (held == Held::kQuiet) from = nullptr;  // it is being stopped
   if (from != nullptr && from->replicas != 0)
     all.push_back(plan::scaled_by_other(from->scaled_by, from->workload, from->replicas));
   if (from != nullptr && from->replicas == 0 && !from->pods.empty())
@@ -530,7 +531,12 @@ Flow cutover_flow(Action& action, const api::FailoverSpec& spec) {
     stop.planned = {
         "stop-primary", api::StepKind::kConvergent,
         fmt::format("stop {} cleanly: checkpoint, archive its WAL, end sessions, scale to 0", from)};
-    stop.run = [from](Action& x) { return stop_member(x, "stop-primary", from, Login::kRole); };
+    stop.run = [from](Action& x) {
+      auto scene = scene_of(x);
+      if (!scene) return StepResult::of(scene.error());
+      if (auto back = taken_back(x, *scene, Held::kQuiet)) return *back;
+      return stop_member(x, "stop-primary", from, Login::kRole);
+    };
     // The fence Job first: it would take the clean stop that it waits for as its sign.
     stop.revert = [from, replicas](Action& x) {
       StepResult lifted = unfence(x);
