@@ -35,16 +35,19 @@ build_module() { # program, package@version
   ln -s "$1-${2##*@}" "$BIN/$1"
 }
 
-# Flux's kustomize-controller, and beside it the definitions of what it works on: out of its own module and
+# Flux's kustomize-controller, and beside it the definitions that it wants to find: out of its own module and
 # source-controller's, of the versions in flux/go.mod.
+FLUX_DEFINITIONS="kustomize-controller/kustomize.toolkit.fluxcd.io_kustomizations
+  source-controller/source.toolkit.fluxcd.io_gitrepositories
+  source-controller/source.toolkit.fluxcd.io_ocirepositories
+  source-controller/source.toolkit.fluxcd.io_buckets"
 build_flux() {
-  local key module
-  key=$(cat "$HERE"/flux/go.mod "$HERE"/flux/go.sum | sha256sum | cut -c-16)
+  local key definition
+  key=$({ cat "$HERE"/flux/go.mod "$HERE"/flux/go.sum; echo "$FLUX_DEFINITIONS"; } | sha256sum | cut -c-16)
   [ "$(readlink "$BIN/kustomize-controller")" != "kustomize-controller-$key" ] || [ ! -x "$BIN/kustomize-controller" ] || return 0
   go_build build -C "$HERE/flux" -o "$BIN/kustomize-controller-$key" -ldflags '-s -w' github.com/fluxcd/kustomize-controller
-  for module in kustomize-controller/kustomize.toolkit.fluxcd.io_kustomizations \
-    source-controller/source.toolkit.fluxcd.io_gitrepositories; do
-    cat "$(flux_module "${module%/*}")/config/crd/bases/${module#*/}.yaml"
+  for definition in $FLUX_DEFINITIONS; do
+    cat "$(flux_module "${definition%/*}")/config/crd/bases/${definition#*/}.yaml"
     echo ---
   done >"$BIN/kustomize-controller-$key.yaml"
   ln -sfn "kustomize-controller-$key" "$BIN/kustomize-controller"

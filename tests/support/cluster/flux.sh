@@ -23,8 +23,7 @@ flux_up() {
   [ -e "/run/netns/$NAME.1" ] || fail "$NAME is down" "run tests/cluster up"
   mkdir -p "$STATE/flux/source" "$STATE/flux/tmp"
   kubectl apply --server-side -f "$(flux_definitions)" >/dev/null
-  kubectl wait --for=condition=Established --timeout=30s crd/kustomizations.kustomize.toolkit.fluxcd.io \
-    crd/gitrepositories.source.toolkit.fluxcd.io >/dev/null
+  kubectl wait --for=condition=Established --timeout=30s -f "$(flux_definitions)" >/dev/null
   # Only files: whatever else kubectl proxy could reach is refused.
   start flux-source "$BIN/kubectl" --kubeconfig "$STATE/admin.kubeconfig" proxy --address="${FLUX_FILES%:*}" --port="${FLUX_FILES#*:}" \
     --www="$STATE/flux/source" --www-prefix=/source/ --reject-paths='.*'
