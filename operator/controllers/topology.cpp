@@ -6,6 +6,7 @@
 #include "controllers/leftovers.hpp"
 #include "execute/archiving.hpp"
 #include "execute/duty.hpp"
+#include "execute/standing.hpp"
 #include "plan/topology_status.hpp"
 
 namespace pgrunbook::controllers {
@@ -54,6 +55,68 @@ void measure(runtime::Metrics& metrics, const std::string& topology, const plan:
   }
 }
 
+// One condition as it was: "status/reason".
+std::string condition_of(const Json& object, std::string_view type) {
+  const Json& conditions = at(object, {"status", "conditions"});
+  if (!conditions.is_array()) return "";
+  for (const Json& c : conditions) {
+    if (text_at(c, {"type"}) == type) return text_at(c, {"status"}) + "/" + text_at(c, {"reason"});
+  }
+  return "";
+}
+
+// Whether the world is still as the last cutover left it, and whether those who steer agree: condition,
+// metric and one event, and nothing is changed back. Nothing is judged while a Failover moves things.
+plan::Consistency look_at_the_day_after(World& world, runtime::Metrics& metrics, const Json& object,
+                                        plan::SceneView& scene, execute::StandingView& view,
+                                        plan::StatusEditor& say) {
+  plan::Standing& standing = view.standing;
+  std::string before = condition_of(object, "ServiceConsistent");
+  plan::Consistency out{"True", "OneMember", fmt::format("every Service selects {}", scene.primary)};
+  if (!view.under_way.empty()) {
+    if (before.empty() && !scene.primary.empty())
+      say.set("ServiceConsistent", out.status, out.reason, out.message);
+    return out;
+  }
+  if (standing.kind == plan::Standing::Kind::kAccepted) {
+    standing.recorded = plan::accept(scene, standing, base::format_time(base::now()));
+    world.event(object, "Normal", "PrimaryAccepted",
+                fmt::format("{} is taken for the primary: {}", scene.primary, standing.why));
+  }
+  if (standing.recorded) {
+    say.status()["cutover"] = plan::to_json(*standing.recorded);
+    std::optional<plan::ServerFacts> old_primary;
+    if (const plan::MemberView* old = plan::old_primary_scaled_up(scene, *standing.recorded); old != nullptr)
+      old_primary = execute::ask_server(world, scene, *old);
+    out = plan::judge_consistency(scene, standing, old_primary);
+  }
+  if (!scene.primary.empty() || out.status == "False") {
+    say.set("ServiceConsistent", out.status, out.reason, out.message);
+    std::string after = out.status + "/" + out.reason;
+    if (out.status == "False" && after != before) {
+      world.event(object, "Warning", out.reason, out.message);
+    } else if (out.status == "True" && before.rfind("False/RevertedBy", 0) == 0) {
+      world.event(object, "Normal", "ServiceConsistent", out.message);
+    }
+  }
+  std::string topology = text_at(object, {"metadata", "name"});
+  metrics.set("pgrunbook_service_consistent", {{"topology", topology}},
+              out.status == "True" && !scene.primary.empty() ? 1 : 0);
+  plan::Alignment aligned = plan::judge_alignment(plan::expectations(scene, standing));
+  say.set("GitOpsAligned", aligned.status, aligned.reason, aligned.message);
+  if (aligned.status == "Unknown") {
+    metrics.unset("pgrunbook_gitops_aligned", {{"topology", topology}});
+  } else {
+    metrics.set("pgrunbook_gitops_aligned", {{"topology", topology}}, aligned.status == "True" ? 1 : 0);
+  }
+  // The selector's word counts for nothing now: what is looked at is the primary.
+  if (standing.kind == plan::Standing::Kind::kReverted) {
+    if (const plan::MemberView* to = plan::recorded_primary(scene, *standing.recorded); to != nullptr)
+      scene.primary = to->name;
+  }
+  return out;
+}
+
 }  // namespace
 
 runtime::Outcome reconcile_topology(World& world, runtime::Metrics& metrics, const runtime::Key& key,
@@ -89,6 +152,10 @@ runtime::Outcome reconcile_topology(World& world, runtime::Metrics& metrics, con
     return scene.error().code == ErrorCode::kRefused || scene.error().code == ErrorCode::kInvalid
                ? stalled(scene.error())
                : runtime::Outcome(scene.error());
+  auto view = execute::look_at_standing(world, *scene);
+  if (!view) return view.error();
+  const bool reverted = view->standing.kind == plan::Standing::Kind::kReverted;
+  plan::Consistency consistent = look_at_the_day_after(world, metrics, *object, *scene, *view, say);
   const plan::MemberView* primary = scene->member(scene->primary);
   if (primary == nullptr) {
     base::Error why = plan::no_primary(*scene);
@@ -96,7 +163,6 @@ runtime::Outcome reconcile_topology(World& world, runtime::Metrics& metrics, con
     return stalled(why);
   }
   status["primary"] = primary->name;
-  say.set("ServiceConsistent", "True", "OneMember", fmt::format("every Service selects {}", primary->name));
 
   plan::TopologyFacts facts;
   facts.scene = &*scene;
@@ -107,7 +173,8 @@ runtime::Outcome reconcile_topology(World& world, runtime::Metrics& metrics, con
   // A setup that failed was put back; it is tried again when the spec changes, never in a loop of restarts.
   facts.setup.failed_before = api::terminal(a.status.phase) && a.status.phase != api::Phase::kCompleted &&
                               a.status.observed_generation == a.meta.generation;
-  if (facts.archiving.needs_setup && facts.setup.allowed && !under_way && !facts.setup.failed_before) {
+  if (facts.archiving.needs_setup && facts.setup.allowed && !under_way && !reverted &&
+      !facts.setup.failed_before) {
     int attempt = api::terminal(a.status.phase) ? a.status.operation.attempt + 1 : 1;
     a.status = api::status_of(Json::object());
     a.status.operation.attempt = attempt;
@@ -134,6 +201,7 @@ runtime::Outcome reconcile_topology(World& world, runtime::Metrics& metrics, con
   if (auto list = world.api.list(kube::kinds::kBackup, world.ns, {}, World::soon()); list)
     facts.backups = at(*list, {"items"});
   plan::say_topology(say, facts);
+  if (consistent.status == "False") say.stalled(base::refused(consistent.reason, consistent.message));
   if (auto w = write(); !w) return w.error();
   return outcome;
 }

@@ -6,6 +6,7 @@
 #include "execute/gate.hpp"
 #include "execute/jobs.hpp"
 #include "execute/members.hpp"
+#include "execute/standing.hpp"
 
 namespace pgrunbook::execute {
 
@@ -54,6 +55,7 @@ StepResult plan_cutover(Action& a, const api::FailoverSpec& spec) {
   if (from == nullptr) {
     return StepResult::blocked(plan::no_primary(*scene));
   }
+  if (auto gate = standing_gate(a, *scene)) return *gate;
   if (from == to) {
     return unless_done_before(
         a, *scene, *to,
@@ -180,16 +182,25 @@ StepResult plan_cutover(Action& a, const api::FailoverSpec& spec) {
                                                        {"world", in["world"]}})},
                    {"facts", facts},
                    {"dataAtStake", at_stake}};
-  Json changes = Json::array();
+  Json changes = Json::array(), steered = Json::array();
+  in["approvalRequired"] = false;
+  auto change = [&](const std::string& object, plan::Field field, const plan::Steering& s, const Json& was,
+                    const Json& becomes) {
+    if (auto c = plan::git_change(object, field, s, was, becomes)) changes.push_back(*c);
+    if (s.by.by_itself()) in["approvalRequired"] = true;
+    if (s.desired.known == plan::Desired::Known::kYes) steered.push_back(object);
+  };
+  auto workload = [](const plan::MemberView& m) {
+    return fmt::format("{}/{}", m.workload.kind, m.workload.name);
+  };
   for (const plan::ServiceView& s : scene->services) {
-    changes.push_back(plan::git_change("Service/" + s.name, s.manager, "  selector: " + s.selector.dump(),
-                                       "  selector: " + at(in, {"services", s.name, "new"}).dump()));
+    change("Service/" + s.name, plan::Field::kSelector, s.steering, s.selector,
+           at(in, {"services", s.name, "new"}));
   }
-  changes.push_back(plan::git_change(fmt::format("{}/{}", from->workload.kind, from->workload.name),
-                                     from->manager, fmt::format("  replicas: {}", from->replicas),
-                                     "  replicas: 0"));
-  changes.push_back(plan::git_change(fmt::format("{}/{}", to->workload.kind, to->workload.name), to->manager,
-                                     "  replicas: 0", "  replicas: 1"));
+  change(workload(*from), plan::Field::kReplicas, from->steering, from->replicas, 0);
+  // It was a restore that started it: what is written of it is what a cold spare has.
+  change(workload(*to), plan::Field::kReplicas, to->steering, 0, 1);
+  in["steered"] = steered;
   a.status.plan["gitChanges"] = changes;
   a.status.extra["from"] = from->name;
   a.status.extra["to"] = to->name;
@@ -218,6 +229,7 @@ StepResult fence(Action& a) {
   if (from == nullptr)
     return StepResult::failed(base::refused("NoMember", "the old primary is no longer in the topology",
                                             "put it back into spec.members"));
+  if (auto calm = undisturbed(a, *scene, Switched::kNo); !calm) return StepResult::failed(calm.error());
   StepResult r = run_job(a, *scene, fence_call(a, from));
   r.again = std::min(r.again, std::chrono::milliseconds(300));
   if (r.kind != StepResult::Kind::kDone) return r;
@@ -313,6 +325,7 @@ StepResult service_agrees(Action& a) {
   if (to == nullptr)
     return StepResult::failed(base::refused("NoMember", "the candidate is no longer in the topology",
                                             "put it back into spec.members"));
+  if (auto calm = undisturbed(a, *scene, Switched::kYes); !calm) return StepResult::failed(calm.error());
   bool late = false;
   if (const Json& log = a.status.operation.log; !log.empty()) {
     auto began = base::parse_time(text_at(log.back(), {"startTime"}), "startTime");
@@ -375,6 +388,7 @@ StepResult first_connection(Action& a) {
   if (to == nullptr)
     return StepResult::failed(base::refused("NoMember", "the candidate is no longer in the topology",
                                             "put it back into spec.members"));
+  if (auto calm = undisturbed(a, *scene, Switched::kYes); !calm) return StepResult::blocked(calm.error());
   std::vector<std::string> addresses;
   bool wanted = false;
   for (const plan::ApplicationView& app : scene->applications) {
@@ -414,6 +428,42 @@ StepResult first_connection(Action& a) {
   }
   return StepResult::waiting("waiting for the first connection of an application",
                              std::chrono::milliseconds(300));
+}
+
+// Somebody may have started the old primary on its fenced volume: its server is read-only, and would stay so
+// once the fence is gone. It is ended, to be started anew.
+StepResult end_read_only(Action& a, const std::string& name) {
+  auto scene = scene_of(a);
+  if (!scene) return StepResult::of(scene.error());
+  const plan::MemberView* m = scene->member(name);
+  if (m == nullptr || m->replicas == 0 || m->pods.empty() || !plan::pod_ready(m->pods.front()))
+    return StepResult::done();
+  plan::ServerFacts server = ask_server(a.world, *scene, *m);
+  if (server.no_answer || !server.in_recovery) return StepResult::done();
+  return end_member(a, *m);
+}
+
+StepResult switch_undisturbed(Action& a) {
+  auto scene = scene_of(a);
+  if (!scene) return StepResult::of(scene.error());
+  if (auto calm = undisturbed(a, *scene, Switched::kPartly); !calm) return StepResult::failed(calm.error());
+  return switch_services(a, "old", "new");
+}
+
+// No application pod starts while the Service leads elsewhere.
+StepResult start_undisturbed(Action& a) {
+  auto scene = scene_of(a);
+  if (!scene) return StepResult::of(scene.error());
+  if (auto calm = undisturbed(a, *scene, Switched::kYes); !calm) return StepResult::blocked(calm.error());
+  return start_applications(a);
+}
+
+StepResult confirm(Action& a) {
+  auto scene = scene_of(a);
+  if (!scene) return StepResult::of(scene.error());
+  if (auto calm = undisturbed(a, *scene, Switched::kYes); !calm) return StepResult::blocked(calm.error());
+  if (auto kept = keep_cutover(a); !kept) return StepResult::of(kept.error());
+  return StepResult::done();
 }
 
 }  // namespace
@@ -467,6 +517,7 @@ Flow cutover_flow(Action& action, const api::FailoverSpec& spec) {
     // The fence Job first: it would take the clean stop that it waits for as its sign.
     stop.revert = [from, replicas](Action& x) {
       StepResult lifted = unfence(x);
+      if (lifted.kind == StepResult::Kind::kDone) lifted = end_read_only(x, from);
       return lifted.kind == StepResult::Kind::kDone ? start_member(x, from, replicas) : lifted;
     };
     if (dead) {
@@ -493,7 +544,7 @@ Flow cutover_flow(Action& action, const api::FailoverSpec& spec) {
     Step turn;
     turn.planned = {"switch", api::StepKind::kIrreversible,
                     fmt::format("switch the selector of {} from {} to {}", services, from, to)};
-    turn.run = [](Action& x) { return switch_services(x, "old", "new"); };
+    turn.run = switch_undisturbed;
     turn.revert = [](Action& x) { return switch_services(x, "new", "old"); };
     steps.push_back(turn);
     Step agrees;
@@ -505,7 +556,7 @@ Flow cutover_flow(Action& action, const api::FailoverSpec& spec) {
     Step back;
     back.planned = {"start-applications", api::StepKind::kIrreversible,
                     "scale the applications back to their own counts; from here there is only forward"};
-    back.run = start_applications;
+    back.run = start_undisturbed;
     back.no_return = true;
     steps.push_back(back);
     Step first;
@@ -516,6 +567,7 @@ Flow cutover_flow(Action& action, const api::FailoverSpec& spec) {
     return steps;
   };
   flow.record = record_and_release;
+  flow.confirm = confirm;
   flow.success = [](Action& a) {
     const Json& left = at(a.status.extra, {"dataLoss", "transactions"});
     return fmt::format(
