@@ -228,22 +228,6 @@ Result<Again> await_approval(Action& a, const Flow& flow, const Json& before) {
   return Again{kAtOnce};
 }
 
-// Whether Completed would be true. Where not, the action is Blocked and asks again.
-Result<bool> stands(Action& a, const Flow& flow, milliseconds* again) {
-  if (a.status.operation.rolling_back || !flow.stands) return true;
-  const Json saved = api::to_json(a.status);
-  StepResult r = flow.stands(a);
-  if (r.kind == StepResult::Kind::kDone) return true;
-  *again = std::max(r.again, milliseconds(1000));
-  if (r.kind == StepResult::Kind::kWaiting) return false;
-  bool news = a.status.phase != Phase::kBlocked;
-  say(a, Phase::kBlocked, r.error.reason_or_code(),
-      fmt::format("every step is taken, but it does not stand: {}", r.error.text()));
-  if (news) a.world.event(a.object, "Warning", r.error.reason_or_code(), a.status.message);
-  PGR_TRY(save_if_changed(a, saved));
-  return false;
-}
-
 }  // namespace
 
 std::string plan_digest(const std::string& uid, const Json& covered) {
@@ -333,8 +317,6 @@ Result<Again> advance(Action& a, const Flow& flow) {
     }
   }
 
-  PGR_ASSIGN(bool done, stands(a, flow, &again));
-  if (!done) return Again{again};
   std::string note;
   if (flow.record) {
     StepResult r = flow.record(a);
@@ -347,8 +329,6 @@ Result<Again> advance(Action& a, const Flow& flow) {
     if (r.kind != StepResult::Kind::kDone)
       note = fmt::format(" (the transcript is not in the archive: {})", r.error.text());
   }
-  PGR_ASSIGN(bool still, stands(a, flow, &again));
-  if (!still) return Again{again};
   if (op.rolling_back) {
     bool cancelled = text_at(op.failure, {"reason"}) == "Cancelled";
     finish(a, cancelled ? Phase::kCancelled : Phase::kFailed, text_at(op.failure, {"reason"}),
@@ -357,6 +337,16 @@ Result<Again> advance(Action& a, const Flow& flow) {
                note,
            "everything is as it was before the action");
   } else {
+    if (StepResult r = flow.confirm ? flow.confirm(a) : StepResult::done();
+        r.kind != StepResult::Kind::kDone) {
+      bool waits = r.kind == StepResult::Kind::kWaiting;
+      bool news = a.status.phase != Phase::kBlocked;
+      say(a, waits ? Phase::kRunning : Phase::kBlocked, waits ? "" : r.error.reason_or_code(),
+          waits ? r.message : fmt::format("all steps are done, and it is not complete: {}", r.error.text()));
+      if (!waits && news) a.world.event(a.object, "Warning", r.error.reason_or_code(), a.status.message);
+      PGR_TRY(save_if_changed(a, before));
+      return Again{std::max(r.again, milliseconds(waits ? 500 : 2000))};
+    }
     finish(a, Phase::kCompleted, "Completed", (flow.success ? flow.success(a) : "done") + note,
            "the action is complete");
   }

@@ -22,9 +22,8 @@ struct Flow {
   std::function<std::vector<Step>(Action&)> steps;
   // Transcript and outcome into the archive; run before every terminal phase that had a plan.
   std::function<StepResult(Action&)> record{};
-  // Whether what the steps did still stands, asked before the record and before Completed is said: Blocked
-  // until it does, as the work is done and only somebody else's has to be put right.
-  std::function<StepResult(Action&)> stands{};
+  // The last look before Completed is said, after the record: anything but done holds it back.
+  std::function<StepResult(Action&)> confirm{};
   // Sentence of success.
   std::function<std::string(Action&)> success{};
   bool approval_required = false;

@@ -4,6 +4,7 @@
 #include "execute/gate.hpp"
 #include "execute/jobs.hpp"
 #include "execute/members.hpp"
+#include "execute/standing.hpp"
 
 namespace pgrunbook::execute {
 
@@ -25,6 +26,7 @@ StepResult plan_setup(Action& a, const api::TopologySpec& spec) {
   if (m == nullptr) {
     return StepResult::blocked(plan::no_primary(*scene));
   }
+  if (auto gate = standing_gate(a, *scene)) return *gate;
   if (auto gate = recreate_gate(*m)) return StepResult::blocked(gate->error);
   std::vector<std::string> running;
   for (const plan::ApplicationView& app : scene->applications) {

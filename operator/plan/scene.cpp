@@ -80,10 +80,9 @@ Result<MemberView> member_view(const api::Member& member, const api::Archive& ar
   v.name = member.name;
   v.workload = member.workload;
   v.workload_uid = text_at(workload, {"metadata", "uid"});
+  v.steering = steering_of(workload, Field::kReplicas);
   v.manager = managed_by(workload);
   v.replicas = static_cast<int>(number_at(workload, {"spec", "replicas"}, 1));
-  v.generation = number_at(workload, {"metadata", "generation"});
-  v.scaled_by = last_set_by(workload, "replicas");
   v.replicas_before = annotation_number(workload, 1);
   v.pod_template = at(workload, {"spec", "template"});
   v.labels = at(v.pod_template, {"metadata", "labels"});
@@ -410,69 +409,6 @@ Result<> leads_only_to(const std::string& service, const Json& selector, const M
       return stranger("pod " + text_at(pod, {"metadata", "name"}));
   }
   return {};
-}
-
-Json git_change(const std::string& object, const std::string& manager, const std::string& was,
-                const std::string& becomes) {
-  Json change = {{"object", object}, {"diff", fmt::format("-{}\n+{}", was, becomes)}};
-  if (!manager.empty()) change["manager"] = manager;
-  return change;
-}
-
-bool managed(const Json& git_changes) {
-  return git_changes.is_array() && std::any_of(git_changes.begin(), git_changes.end(), [](const Json& c) {
-           return !text_at(c, {"manager"}).empty();
-         });
-}
-
-std::string managed_by(const Json& object) {
-  const Json& labels = at(object, {"metadata", "labels"});
-  const Json& annotations = at(object, {"metadata", "annotations"});
-  auto has = [](const Json& map, std::string_view prefix) {
-    if (!map.is_object()) return false;
-    for (const auto& [key, value] : map.items()) {
-      if (key.rfind(prefix, 0) == 0) return true;
-    }
-    return false;
-  };
-  if (has(annotations, "argocd.argoproj.io/") || has(labels, "argocd.argoproj.io/")) return "Argo CD";
-  if (has(labels, "kustomize.toolkit.fluxcd.io/") || has(labels, "helm.toolkit.fluxcd.io/")) return "Flux";
-  if (has(annotations, "meta.helm.sh/release-name"))
-    return "Helm release " + text_at(annotations, {"meta.helm.sh/release-name"});
-  if (text_at(labels, {"app.kubernetes.io/managed-by"}) == "Helm") return "Helm";
-  return "";
-}
-
-std::string last_set_by(const Json& object, std::string_view field) {
-  std::string manager, when;
-  const Json& entries = at(object, {"metadata", "managedFields"});
-  if (!entries.is_array()) return manager;
-  for (const Json& e : entries) {
-    if (at(e, {"fieldsV1", "f:spec", "f:" + std::string(field)}).is_null()) continue;
-    std::string time = text_at(e, {"time"});
-    if (!manager.empty() && time < when) continue;
-    manager = text_at(e, {"manager"});
-    when = time;
-  }
-  return manager;
-}
-
-base::Error taken_back(const std::vector<TakenBack>& all, bool forward) {
-  std::vector<std::string> words;
-  for (const TakenBack& t : all)
-    words.push_back(fmt::format("{} has {}", t.manager.empty() ? "somebody" : t.manager, t.words));
-  return base::refused(
-      "TakenBack",
-      fmt::format("what this action set was set otherwise meanwhile: {}", fmt::join(words, ", ")),
-      forward ? "apply the lines in status.plan.gitChanges where it takes its manifests from; then it goes "
-                "on by itself"
-              : "hold it back for as long as an action takes (Flux: suspend the Kustomization), make a new "
-                "action, and "
-                "commit the lines in its status.plan.gitChanges");
-}
-
-TakenBack scaled_by_other(const std::string& manager, const api::WorkloadRef& workload, int replicas) {
-  return {manager, fmt::format("set replicas of {} {} to {}", workload.kind, workload.name, replicas)};
 }
 
 }  // namespace pgrunbook::plan

@@ -1,13 +1,12 @@
 // What a topology's objects say, read off their JSON. Pure: observe (in execute) fetches, this understands.
 #pragma once
 
-#include <cstdint>
 #include <map>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "api/kinds.hpp"
+#include "plan/steering.hpp"
 
 namespace pgrunbook::plan {
 
@@ -19,10 +18,9 @@ struct MemberView {
   std::string name;
   api::WorkloadRef workload;
   std::string workload_uid;
-  std::string manager;  // who else manages the workload (managed_by)
-  int replicas = 0;     // wanted
-  std::int64_t generation = 0;
-  std::string scaled_by;    // who set the replica count last, as field manager
+  std::string manager;      // who else manages the workload (managed_by)
+  Steering steering;        // of its replicas
+  int replicas = 0;         // wanted
   int replicas_before = 1;  // from the annotation, else 1
   Json pod_template;        // .spec.template
   Json labels;              // of the pods
@@ -42,17 +40,16 @@ struct MemberView {
 
 struct ServiceView {
   std::string name, uid, manager;
+  Steering steering;  // of its selector
   Json selector;
-  std::string selected_by;  // who set the selector last, as field manager
-  int port = 5432;          // the service's own port
+  int port = 5432;  // the service's own port
 };
 
 struct ApplicationView {
   api::WorkloadRef workload;
   std::string uid, manager;
+  Steering steering;  // of its replicas
   int replicas = 0;
-  std::int64_t generation = 0;
-  std::string scaled_by;
   int replicas_before = 0;  // from the annotation, 0 = none
   Json labels;
   std::vector<Json> pods;
@@ -98,29 +95,6 @@ struct SceneView {
 // that another workload (a list of Deployments and StatefulSets) would make.
 [[nodiscard]] Result<> leads_only_to(const std::string& service, const Json& selector, const MemberView& to,
                                      const Json& pods, const Json& workloads);
-
-// Who else manages an object, by its marks: "Argo CD", "Flux", "Helm release x", or empty.
-[[nodiscard]] std::string managed_by(const Json& object);
-
-// One entry of status.plan.gitChanges: an object that the action changes, who else manages it, and the lines
-// that what manages it must take over, or it will change them back.
-[[nodiscard]] Json git_change(const std::string& object, const std::string& manager, const std::string& was,
-                              const std::string& becomes);
-// Whether anybody else manages an object of the list: then no plan goes without approval.
-[[nodiscard]] bool managed(const Json& git_changes);
-
-// The field manager that set spec.<field> last, by metadata.managedFields; empty where nobody is said to
-// have.
-[[nodiscard]] std::string last_set_by(const Json& object, std::string_view field);
-
-// What a running action had set, and somebody has set otherwise since. An action never sets it again: two who
-// do would go on for ever. forward: it cannot be put back any more.
-struct TakenBack {
-  std::string manager, words;  // field manager; what it did: "set replicas of Deployment x to 1"
-};
-[[nodiscard]] base::Error taken_back(const std::vector<TakenBack>& all, bool forward);
-[[nodiscard]] TakenBack scaled_by_other(const std::string& manager, const api::WorkloadRef& workload,
-                                        int replicas);
 
 // Pods of a workload that still count: not Succeeded or Failed.
 [[nodiscard]] bool pod_counts(const Json& pod);

@@ -623,43 +623,6 @@ TEST(GitChanges, SayWhatToCommitAndForceApprovalWhereSomebodyElseManages) {
   EXPECT_FALSE(managed(Json()));
 }
 
-Json managed_fields(std::initializer_list<std::tuple<const char*, const char*, const char*>> entries) {
-  Json out = Json::array();
-  for (const auto& [manager, time, spec] : entries)
-    out.push_back({{"manager", manager}, {"time", time}, {"fieldsV1", {{"f:spec", Json::parse(spec)}}}});
-  return {{"metadata", {{"managedFields", out}}}};
-}
-
-TEST(LastSetBy, IsTheNewestManagerOfThatField) {
-  Json object =
-      managed_fields({{"kubectl", "2026-11-20T15:00:00Z", R"({"f:replicas": {}, "f:strategy": {}})"},
-                      {"kustomize-controller", "2026-11-20T15:02:00Z", R"({"f:replicas": {}})"},
-                      {"pgrunbook", "2026-11-20T15:01:00Z", R"({"f:replicas": {}})"},
-                      {"helm", "2026-11-20T16:00:00Z", R"({"f:template": {}})"}});
-  EXPECT_EQ(last_set_by(object, "replicas"), "kustomize-controller");
-  EXPECT_EQ(last_set_by(object, "strategy"), "kubectl");
-  EXPECT_EQ(last_set_by(object, "selector"), "");
-  EXPECT_EQ(last_set_by(Json::object(), "replicas"), "");
-}
-
-TEST(TakenBack, SaysWhoDidWhatAndTheWayOut) {
-  api::WorkloadRef w;
-  w.name = "tfrs";
-  TakenBack flux = scaled_by_other("kustomize-controller", w, 1);
-  base::Error e = taken_back({flux, {"", "started a pod of postgresql"}}, false);
-  EXPECT_EQ(e.reason, "TakenBack");
-  EXPECT_EQ(
-      e.text(),
-      "what this action set was set otherwise meanwhile: kustomize-controller has set replicas of Deployment "
-      "tfrs to 1, somebody has started a pod of postgresql. HINT: hold it back for as long as an action "
-      "takes "
-      "(Flux: suspend the Kustomization), make a new action, and commit the lines in its "
-      "status.plan.gitChanges");
-  EXPECT_EQ(taken_back({flux}, true).hint,
-            "apply the lines in status.plan.gitChanges where it takes its manifests from; then it goes on by "
-            "itself");
-}
-
 TEST(Pods, CountUntilTheyEnd) {
   Json pod = tfrs::pod("p", {{"name", "a"}}, "10.0.0.1");
   EXPECT_TRUE(pod_counts(pod));
