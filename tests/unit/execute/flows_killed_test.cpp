@@ -83,6 +83,19 @@ class Cluster {
     }
     outsider_ = false;
   }
+  std::function<void(const kube::Resource&, const Json&)>
+      meddle;  // somebody else's hand, after a write of ours
+
+  // One look of the operator; approves what asks for it.
+  void look() {
+    (void)controllers::reconcile_action(*world_, kind_, {tfrs::kNamespace, name_}, stop_.get_token());
+    if (text({"phase"}) == "AwaitingApproval")
+      api.merge(kind_, name_, {{"spec", {{"approvedPlan", text({"plan", "digest"})}}}});
+  }
+  void look_until(const std::string& phase) {
+    for (int i = 0; i < 300 && text({"phase"}) != phase; ++i) look();
+    EXPECT_EQ(text({"phase"}), phase) << text({"message"});
+  }
 
   // Until the action has ended and its finalizer is off.
   void run() {
@@ -204,6 +217,10 @@ class Cluster {
   }
   // Kubelet, controllers and our own Jobs.
   void happens(const kube::Resource& r, const Json& object) {
+    became(r, object);
+    if (meddle) meddle(r, object);
+  }
+  void became(const kube::Resource& r, const Json& object) {
     std::string name = text_at(object, {"metadata", "name"});
     if (r == k::kService) {
       ++acts["switch to " + text_at(object, {"spec", "selector", "name"})];
@@ -424,6 +441,140 @@ TEST_P(Steered, IsNeverCalledCompletedOnWhatWasTakenBack) {
 
 INSTANTIATE_TEST_SUITE_P(Table, Steered, ::testing::Values(kCases[1], kCases[2]),
                          [](const auto& info) { return std::string(info.param.name); });
+
+// ---- somebody else steers meanwhile
+
+Json held_by(const char* manager, const char* field) {
+  return Json::array({{{"manager", manager},
+                       {"operation", "Update"},
+                       {"time", "2026-11-20T15:00:00Z"},
+                       {"fieldsV1", {{"f:spec", {{field, Json::object()}}}}}}});
+}
+void select(Cluster& world, const char* member, const char* manager) {
+  world.api.merge(k::kService, "postgresql",
+                  {{"metadata", {{"managedFields", held_by(manager, "f:selector")}}},
+                   {"spec", {{"selector", {{"name", member}}}}}});
+}
+void scale(Cluster& world, const char* name, int replicas, const char* manager) {
+  world.api.merge(k::kDeployment, name,
+                  {{"metadata", {{"managedFields", held_by(manager, "f:replicas")}}},
+                   {"spec", {{"replicas", replicas}}}});
+}
+bool leads_to(const kube::Resource& r, const Json& object, const char* member) {
+  return r == k::kService && text_at(object, {"spec", "selector", "name"}) == member;
+}
+bool counts(const kube::Resource& r, const Json& object, const char* name, int replicas) {
+  return r == k::kDeployment && text_at(object, {"metadata", "name"}) == name &&
+         base::number_at(object, {"spec", "replicas"}) == replicas;
+}
+
+TEST(SteeredCutover, ThatIsTurnedBackBeforeNoReturnIsPutBackAndSaysByWhom) {
+  struct {
+    const char* name;
+    std::function<bool(const kube::Resource&, const Json&)> when;
+    std::function<void(Cluster&)> how;
+    const char *reason, *says;
+  } table[] = {
+      {"the selector", [](auto& r, auto& o) { return leads_to(r, o, "postgresql-standby"); },
+       [](Cluster& w) { select(w, "postgresql", "kustomize-controller"); }, "ServiceChanged",
+       "kustomize-controller at 2026-11-20T15:00:00Z set it"},
+      {"the old primary", [](auto& r, auto& o) { return leads_to(r, o, "postgresql-standby"); },
+       [](Cluster& w) { scale(w, "postgresql", 1, "helm"); }, "OldPrimaryStarted",
+       "was scaled up to 1: helm at 2026-11-20T15:00:00Z set it"},
+      {"the old primary at its stop", [](auto& r, auto& o) { return counts(r, o, "postgresql", 0); },
+       [](Cluster& w) { scale(w, "postgresql", 1, "kubectl-client-side-apply"); }, "ScaledBySomebodyElse",
+       "Deployment postgresql was scaled to 0 and is at 1 again: kubectl-client-side-apply at"},
+      {"an application", [](auto& r, auto& o) { return counts(r, o, "tfrs", 0); },
+       [](Cluster& w) { scale(w, "tfrs", 2, "kustomize-controller"); }, "ScaledBySomebodyElse",
+       "Deployment tfrs was scaled to 0 and is at 2 again: kustomize-controller at"},
+  };
+  for (const auto& row : table) {
+    Cluster world(k::kFailover, "it", Json::parse(kCases[2].spec));
+    const Json before = world.outside();
+    bool once = true;
+    world.meddle = [&](const kube::Resource& r, const Json& object) {
+      if (!once || !row.when(r, object)) return;
+      once = false;
+      row.how(world);
+    };
+    world.look_until("Failed");
+    EXPECT_FALSE(once) << row.name;
+    EXPECT_EQ(world.text({"reason"}), row.reason) << row.name << ": " << world.text({"message"});
+    for (const char* part : {row.says, "HINT: ", "Everything is as it was before"})
+      EXPECT_NE(world.text({"message"}).find(part), std::string::npos)
+          << row.name << ": " << world.text({"message"});
+    EXPECT_EQ(world.outside(), before) << row.name;
+    EXPECT_TRUE(at(world.api.peek(k::kTopology, "tfrs"), {"status", "cutover"}).is_null()) << row.name;
+  }
+}
+
+TEST(SteeredCutover, IsNeverCompletedWhileItIsTurnedBack) {
+  // When the applications come up, and when all that is left is the record.
+  struct {
+    const char* name;
+    std::function<bool(const kube::Resource&, const Json&)> when;
+    std::function<void(Cluster&)> how, right;
+    const char* reason;
+  } table[] = {
+      {"the selector", [](auto& r, auto& o) { return counts(r, o, "tfrs", 2); },
+       [](Cluster& w) { select(w, "postgresql", "kustomize-controller"); },
+       [](Cluster& w) { select(w, "postgresql-standby", "kustomize-controller"); }, "ServiceChanged"},
+      {"the old primary", [](auto& r, auto& o) { return counts(r, o, "tfrs", 2); },
+       [](Cluster& w) { scale(w, "postgresql", 1, "kustomize-controller"); },
+       [](Cluster& w) {
+         scale(w, "postgresql", 0, "kustomize-controller");
+         w.api.erase(k::kPod, "postgresql-1");
+       },
+       "OldPrimaryStarted"},
+      {"the selector, at the very end",
+       [](auto& r, auto& o) {
+         return r == k::kJob && text_at(o, {"metadata", "name"}).find("-record-") != std::string::npos;
+       },
+       [](Cluster& w) { select(w, "postgresql", "kustomize-controller"); },
+       [](Cluster& w) { select(w, "postgresql-standby", "kustomize-controller"); }, "ServiceChanged"},
+  };
+  for (const auto& row : table) {
+    Cluster world(k::kFailover, "it", Json::parse(kCases[2].spec));
+    bool armed = false, once = true;
+    world.meddle = [&](const kube::Resource& r, const Json& object) {
+      armed = armed || leads_to(r, object, "postgresql-standby");
+      if (!armed || !once || !row.when(r, object)) return;
+      once = false;
+      row.how(world);
+    };
+    world.look_until("Blocked");
+    EXPECT_FALSE(once) << row.name;
+    EXPECT_EQ(world.text({"reason"}), row.reason) << row.name << ": " << world.text({"message"});
+    EXPECT_NE(world.text({"message"}).find("kustomize-controller at"), std::string::npos) << row.name;
+    EXPECT_NE(world.text({"message"}).find("HINT: "), std::string::npos) << row.name;
+    world.api.forget_calls();
+    for (int i = 0; i < 5; ++i) world.look();
+    EXPECT_EQ(world.text({"phase"}), "Blocked") << row.name;
+    for (const FakeApi::Call& call : world.api.writes())
+      EXPECT_TRUE(call.kind != "Service" && call.kind != "Deployment")
+          << row.name << ": a fight, " << call.text();
+    row.right(world);
+    world.look_until("Completed");
+    EXPECT_EQ(text_at(world.api.peek(k::kTopology, "tfrs"), {"status", "cutover", "to"}),
+              "postgresql-standby")
+        << row.name;
+  }
+}
+
+TEST(SteeredRestore, ThatCannotStartItsTargetIsPutBackAndSaysByWhom) {
+  Cluster world(k::kRestore, "it", Json::parse(kCases[1].spec));
+  const Json before = world.outside();
+  world.meddle = [&](const kube::Resource& r, const Json& object) {
+    if (!counts(r, object, "postgresql-standby", 1)) return;
+    scale(world, "postgresql-standby", 0, "kustomize-controller");
+    world.api.erase(k::kPod, "postgresql-standby-1");
+  };
+  world.look_until("Failed");
+  EXPECT_EQ(world.text({"reason"}), "ScaledBySomebodyElse") << world.text({"message"});
+  EXPECT_NE(world.text({"message"}).find("kustomize-controller at"), std::string::npos)
+      << world.text({"message"});
+  EXPECT_EQ(world.outside(), before);
+}
 
 std::string name_of(const ::testing::TestParamInfo<std::tuple<Case, What>>& info) {
   const char* how[] = {"", "KilledBefore", "KilledAfter", "ReplyLost", "Refused"};
