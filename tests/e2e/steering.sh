@@ -283,7 +283,7 @@ kubectl_applies_in_a_cutover() {
   approve pgf/applied
   at_step pgf/applied '^(stop-primary|fence|switch)$' user apply -f "$work/old.yaml"
   finished pgf/applied Failed 300
-  says pgf/applied "kubectl" "HINT: " "Everything is as it was before"
+  says pgf/applied "kubectl-client-side-apply" "HINT: " "Everything is as it was before"
   nothing_held pgf/applied
   primary_as_before 00000001
 }
@@ -312,7 +312,6 @@ helm_upgrades_in_a_cutover() {
   helm_release postgresql 1 1
   cutover_yaml upgraded | user apply -f -
   phase pgf/upgraded AwaitingApproval 120
-  plan_names pgf/upgraded "Helm release tfrs" Service/postgresql Deployment/postgresql Deployment/postgresql-standby
   policy_yaml pgrunbook-member-1 >"$work/policy.json"
   approve pgf/upgraded
   reaches pgf/upgraded step '^stop-' 120
@@ -320,7 +319,7 @@ helm_upgrades_in_a_cutover() {
   reaches pgf/upgraded step '^service-agrees$' 120
   helm_release postgresql 1 1
   finished pgf/upgraded Failed 300
-  says pgf/upgraded "Helm" "HINT: " "Everything is as it was before"
+  says pgf/upgraded "helm" "HINT: " "Everything is as it was before"
   nothing_held pgf/upgraded
   user apply -f "$work/policy.json"
   primary_as_before 00000001
@@ -438,4 +437,10 @@ helm_reverts_a_cutover() {
   condition_becomes GitOpsAligned Unknown HelmIsNotAsked 60
   helm_release postgresql 1 0
   put_right Helm
+  # What a release owns is not changed without a person.
+  { restore_yaml asked ""; echo "  approval: None"; } | user apply -f -
+  phase pgr/asked AwaitingApproval 120
+  plan_names pgr/asked "Helm release tfrs" Deployment/postgresql-standby
+  user patch pgr/asked --type=merge -p '{"spec":{"cancel":true}}'
+  finished pgr/asked Cancelled 60
 }
