@@ -168,17 +168,6 @@ operator_pid() {
   id=$(scene get pods -l app.kubernetes.io/name=pgrunbook,app.kubernetes.io/component=controller -o jsonpath='{.items[0].status.containerStatuses[0].containerID}')
   tests/cluster ctr tasks ls | awk -v id="${id#containerd://}" '$1 == id { print $2 }'
 }
-# Something done at a step of a running action, while the operator looks away for a moment.
-at_step() { # kind/name step command...
-  local o=$1 step=$2 pid
-  shift 2
-  pid=$(operator_pid)
-  reaches "$o" step "$step" 120
-  kill -STOP "$pid"
-  echo "stopped in $(field "$o" step)"
-  "$@" || { kill -CONT "$pid"; fail "$*"; }
-  kill -CONT "$pid"
-}
 workload_marks() { scene get deployments,services -o json | jq -r '.items[] | select(.metadata.labels["kustomize.toolkit.fluxcd.io/name"] == "steering") | .kind + "/" + .metadata.name' | sort | tr '\n' ' '; }
 
 # ---- Flux delivers
@@ -275,13 +264,28 @@ flux_steers_through_a_cutover() {
 # One stream of what is in Git, for kubectl: whoever applies this knows nothing of the cutover.
 manifests() { local f; for f in postgresql postgresql-standby tfrs report postgresql-service; do echo ---; cat "$git/$f.yaml"; done; }
 
-# The old primary is started again between its stop and the end of the fence.
+at_zero() { [ "$(replicas "$1")" = 0 ]; }
+fenced() { [ -e "$(volume "$1")/userdata/standby.signal" ] && [ -e "$(volume "$1")/.pgrunbook/fence.json" ]; }
+has_pod() { ! _scene_no_pod "$ns" "$1"; }
+# The old primary is started again, read-only, right after its fence; the operator stands still meanwhile, so that it is
+# always there that it finds out.
 kubectl_applies_in_a_cutover() {
+  local pid
   manifests >"$work/old.yaml"
   cutover_yaml applied | user apply -f -
   phase pgf/applied AwaitingApproval 120
+  pid=$(operator_pid)
+  [ -n "$pid" ] || fail "the operator has no process"
+  trap 'kill -CONT "$pid"' EXIT
   approve pgf/applied
-  at_step pgf/applied '^(stop-primary|fence|switch)$' user apply -f "$work/old.yaml"
+  reaches pgf/applied step '^stop-primary$' 120
+  until at_zero postgresql; do sleep .05; done
+  kill -STOP "$pid"
+  _scene_until 90 "the old primary ends" _scene_no_pod "$ns" postgresql
+  _scene_until 60 "the fence Job does its work" fenced postgresql
+  user apply -f "$work/old.yaml"
+  _scene_until 60 "the old primary is started again" has_pod postgresql
+  kill -CONT "$pid"
   finished pgf/applied Failed 300
   says pgf/applied "kubectl-client-side-apply" "HINT: " "Everything is as it was before"
   nothing_held pgf/applied
