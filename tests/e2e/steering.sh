@@ -279,7 +279,7 @@ kubectl_applies_in_a_cutover() {
   trap 'kill -CONT "$pid"' EXIT
   approve pgf/applied
   reaches pgf/applied step '^stop-primary$' 120
-  until at_zero postgresql; do sleep .05; done
+  _scene_until 60 "postgresql is scaled down" at_zero postgresql
   kill -STOP "$pid"
   _scene_until 90 "the old primary ends" _scene_no_pod "$ns" postgresql
   _scene_until 60 "the fence Job does its work" fenced postgresql
