@@ -86,6 +86,8 @@ class Cluster {
   std::function<void(const kube::Resource&, const Json&)>
       meddle;  // somebody else's hand, after a write of ours
 
+  // What kubelet and controllers make of a workload that somebody else has changed.
+  void kubelet(const char* deployment) { became(k::kDeployment, api.peek(k::kDeployment, deployment)); }
   // One look of the operator; approves what asks for it.
   void look() {
     (void)controllers::reconcile_action(*world_, kind_, {tfrs::kNamespace, name_}, stop_.get_token());
@@ -459,6 +461,7 @@ void scale(Cluster& world, const char* name, int replicas, const char* manager) 
   world.api.merge(k::kDeployment, name,
                   {{"metadata", {{"managedFields", held_by(manager, "f:replicas")}}},
                    {"spec", {{"replicas", replicas}}}});
+  world.kubelet(name);
 }
 bool leads_to(const kube::Resource& r, const Json& object, const char* member) {
   return r == k::kService && text_at(object, {"spec", "selector", "name"}) == member;
