@@ -66,9 +66,29 @@ bool still_fenced(const FenceRecord& record, Lsn wal_end, bool has_signal) {
   return has_signal && wal_end.text() == record.salvaged_to;
 }
 
+Result<> still_stopped(const api::MemberRef& m, const postgres::ControlData& stopped, base::Deadline stale) {
+  while (true) {
+    auto now = control_data_of(m.data_directory);
+    if (now && (!now->shut_down() || now->checkpoint != stopped.checkpoint)) {
+      return base::fail(base::refused(
+          "StartedMeanwhile",
+          fmt::format(
+              "after its clean stop at {} the server on {} was started again: pg_control says \"{}\" at {}",
+              stopped.checkpoint.text(), m.data_directory, now->state, now->checkpoint.text()),
+          "somebody else scales it up; hold that back (Flux: suspend the Kustomization) and make a new "
+          "action"));
+    }
+    // The last file that a server removes when it stops, and the first that it makes when it starts.
+    if (now && !base::exists(m.data_directory + "/postmaster.pid")) return {};
+    if (stale.passed()) return now ? Result<>() : base::fail(now.error());
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  }
+}
+
 namespace {
 
 constexpr auto kLook = std::chrono::milliseconds(100);
+constexpr auto kStale = std::chrono::seconds(10);  // a server that starts has told pg_control long before
 
 std::string signal_path(const api::MemberRef& m) { return m.data_directory + "/standby.signal"; }
 
@@ -155,6 +175,13 @@ Result<> mark(archive::Repository* repository, std::uint32_t live, std::uint32_t
   });
 }
 
+// Takes off what fence() has just written: it turned out to be no fence.
+void take_off(const api::MemberRef& m) {
+  for (const std::string& path : {signal_path(m), fence_path(m.mount)}) (void)::unlink(path.c_str());
+  (void)base::sync_path(m.data_directory);
+  (void)base::sync_path(m.mount + "/.pgrunbook");
+}
+
 Answer fenced(const api::MemberRef& m, const FenceRecord& record, const std::string& state) {
   if (!record.salvaged_to.empty()) {
     return succeeded("Fenced",
@@ -190,6 +217,10 @@ Result<Answer> fence(const Order& order, const api::MemberRef& m, const postgres
   PGR_TRY(base::replace_file(fence_path(m.mount), to_json(record).dump(2) + "\n"));
   PGR_TRY(base::replace_file(signal_path(m), "", 0600));
   report.note("fence", "standby.signal and the fence record are written");
+  if (auto stopped = still_stopped(m, control, base::Deadline::after(kStale)); !stopped) {
+    take_off(m);
+    return base::fail(stopped.error());
+  }
   auto stake = at_stake(order, m, repository, control);
   if (stake) {
     record.at_stake = *stake;

@@ -4,8 +4,10 @@
 
 #include <string>
 
+#include "api/job.hpp"
 #include "base/json.hpp"
 #include "base/result.hpp"
+#include "base/time.hpp"
 #include "postgres/control_data.hpp"
 
 namespace pgrunbook::agent {
@@ -33,5 +35,11 @@ struct FenceRecord {
                                 bool has_signal);
 // The same after a salvage, where pg_control may be destroyed: nothing was written to its WAL since.
 [[nodiscard]] bool still_fenced(const FenceRecord& record, postgres::Lsn wal_end, bool has_signal);
+
+// Refused, StartedMeanwhile, where a server was started after the clean stop that `stopped` describes. Asked
+// once standby.signal lies there: whoever starts later is read-only, and whoever started before is found by
+// its postmaster.pid or by what it has written. A postmaster.pid that stays until `stale` is a killed one's.
+[[nodiscard]] base::Result<> still_stopped(const api::MemberRef& m, const postgres::ControlData& stopped,
+                                           base::Deadline stale);
 
 }  // namespace pgrunbook::agent

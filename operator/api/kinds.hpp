@@ -21,6 +21,9 @@ inline constexpr const char* kLabelTopology = "pgrunbook.io/topology";
 inline constexpr const char* kLabelActionUid = "pgrunbook.io/action-uid";
 inline constexpr const char* kLabelStep = "pgrunbook.io/step";
 inline constexpr const char* kAnnotationReplicasBefore = "pgrunbook.io/replicas-before";
+// On a topology: "<member>.<first 8 of the Failover's uid>", a person's word that this member is the primary
+// although that Failover made another one so.
+inline constexpr const char* kAnnotationAcceptPrimary = "pgrunbook.io/accept-primary";
 // On a volume's Lease: the action that holds it, with all that putting back needs.
 inline constexpr const char* kAnnotationDuty = "pgrunbook.io/duty";
 // The Secret that keeps the password of the role pgrunbook (key "password"); the chart creates it empty.

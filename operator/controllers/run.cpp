@@ -95,12 +95,19 @@ int run_controller(const RunOptions& options) {
                              "1 where the primary's WAL reaches the archive");
   manager.metrics().describe("pgrunbook_wal_ready_files", runtime::Metrics::Type::kGauge,
                              "Finished WAL segments that wait for the archive");
+  manager.metrics().describe(
+      "pgrunbook_service_consistent", runtime::Metrics::Type::kGauge,
+      "1 where every Service selects the primary, 0 where somebody has turned it back");
+  manager.metrics().describe(
+      "pgrunbook_gitops_aligned", runtime::Metrics::Type::kGauge,
+      "1 where what others apply agrees with what is so; absent where that is not known");
 
   Informer pods(*api, kube::kinds::kPod, ns);
   pods.on_change([&](const runtime::Change& change) { terminations.observe(change.object()); });
   Informer jobs(*api, kube::kinds::kJob, ns);
   Informer topologies(*api, kube::kinds::kTopology, ns);
   Informer services(*api, kube::kinds::kService, ns);
+  Informer deployments(*api, kube::kinds::kDeployment, ns), statefulsets(*api, kube::kinds::kStatefulSet, ns);
   Informer backups(*api, kube::kinds::kBackup, ns), restores(*api, kube::kinds::kRestore, ns),
       failovers(*api, kube::kinds::kFailover, ns);
 
@@ -156,6 +163,26 @@ int run_controller(const RunOptions& options) {
     return keys;
   };
   topology.watch(services, every_topology);
+  // Somebody else's hand on a replica count; what only their status says is no news.
+  auto spec_changed = [](const runtime::Change& change) {
+    auto generation = [](const runtime::Snapshot& s) {
+      return s ? base::number_at(*s, {"metadata", "generation"}) : 0;
+    };
+    return generation(change.before) != generation(change.after);
+  };
+  topology.watch(deployments, every_topology, spec_changed);
+  topology.watch(statefulsets, every_topology, spec_changed);
+  topology.watch(
+      failovers,
+      [&](const Json& object) {
+        return std::vector<Key>{Key{ns, base::text_at(object, {"spec", "topologyRef", "name"})}};
+      },
+      [](const runtime::Change& change) {
+        auto phase = [](const runtime::Snapshot& s) {
+          return s ? base::text_at(*s, {"status", "phase"}) : std::string();
+        };
+        return phase(change.before) != phase(change.after);
+      });
   Controller leftovers("leftovers", [&](const Key&, std::stop_token) {
     return find_leftovers(world, [&](const std::string& kind, const Key& key) {
       (kind == "PostgresRestore" ? restore : kind == "Failover" ? failover : topology).enqueue(key);

@@ -4,6 +4,7 @@
 #include "execute/gate.hpp"
 #include "execute/jobs.hpp"
 #include "execute/members.hpp"
+#include "execute/standing.hpp"
 
 namespace pgrunbook::execute {
 
@@ -29,6 +30,7 @@ StepResult plan_backup(Action& a, const api::BackupSpec& spec) {
   if (primary == nullptr) {
     return StepResult::blocked(plan::no_primary(*scene));
   }
+  if (auto gate = standing_gate(a, *scene)) return *gate;
   Json labels = specs::job_labels(scene->topology, a.meta.uid, "backup", scene->spec.jobs.labels);
   if (auto gate = network_gate(
           a.world, "pods of our Jobs", "pgrunbook-jobs",

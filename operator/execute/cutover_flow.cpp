@@ -6,6 +6,7 @@
 #include "execute/gate.hpp"
 #include "execute/jobs.hpp"
 #include "execute/members.hpp"
+#include "execute/standing.hpp"
 
 namespace pgrunbook::execute {
 
@@ -38,6 +39,31 @@ JobCall fence_call(Action& a, const plan::MemberView* from) {
   return call;
 }
 
+// Between their stop and their start nobody else may have started the applications. One that was started once
+// a Service leads to the candidate may have written there, whoever started it: going back would lose that, so
+// from then on there is only forward.
+Result<> quiet(Action& a, const plan::SceneView& scene) {
+  for (const plan::ApplicationView& app : scene.applications) {
+    if (app.replicas == 0 && app.pods.empty()) continue;
+    for (const plan::ServiceView& s : scene.services) {
+      if (s.selector == at(a.input("services"), {s.name, "new"})) a.status.operation.past_no_return = true;
+    }
+    return base::fail(base::refused(
+        "ScaledBySomebodyElse",
+        app.replicas == 0
+            ? fmt::format("a pod of {}, which was stopped, is there again", app.workload.name)
+            : fmt::format("{} {} was scaled to 0 and is at {} again: {} set it", app.workload.kind,
+                          app.workload.name, app.replicas, plan::who_set(app.steering)),
+        a.status.operation.past_no_return
+            ? "apply the lines in status.plan.gitChanges where it takes its manifests from, and scale it to "
+              "0; then "
+              "it goes on by itself"
+            : "let that one leave it alone while this works (Flux: suspend the Kustomization), or commit "
+              "status.plan.gitChanges; then make a new Failover"));
+  }
+  return {};
+}
+
 StepResult plan_cutover(Action& a, const api::FailoverSpec& spec) {
   Json& in = a.status.operation.inputs;
   in["topology"] = spec.topology;
@@ -54,6 +80,7 @@ StepResult plan_cutover(Action& a, const api::FailoverSpec& spec) {
   if (from == nullptr) {
     return StepResult::blocked(plan::no_primary(*scene));
   }
+  if (auto gate = standing_gate(a, *scene)) return *gate;
   if (from == to) {
     return unless_done_before(
         a, *scene, *to,
@@ -180,16 +207,25 @@ StepResult plan_cutover(Action& a, const api::FailoverSpec& spec) {
                                                        {"world", in["world"]}})},
                    {"facts", facts},
                    {"dataAtStake", at_stake}};
-  Json changes = Json::array();
+  Json changes = Json::array(), steered = Json::array();
+  in["approvalRequired"] = false;
+  auto change = [&](const std::string& object, plan::Field field, const plan::Steering& s, const Json& was,
+                    const Json& becomes) {
+    if (auto c = plan::git_change(object, field, s, was, becomes)) changes.push_back(*c);
+    if (s.by.by_itself()) in["approvalRequired"] = true;
+    if (s.desired.known == plan::Desired::Known::kYes) steered.push_back(object);
+  };
+  auto workload = [](const plan::MemberView& m) {
+    return fmt::format("{}/{}", m.workload.kind, m.workload.name);
+  };
   for (const plan::ServiceView& s : scene->services) {
-    changes.push_back(plan::git_change("Service/" + s.name, s.manager, "  selector: " + s.selector.dump(),
-                                       "  selector: " + at(in, {"services", s.name, "new"}).dump()));
+    change("Service/" + s.name, plan::Field::kSelector, s.steering, s.selector,
+           at(in, {"services", s.name, "new"}));
   }
-  changes.push_back(plan::git_change(fmt::format("{}/{}", from->workload.kind, from->workload.name),
-                                     from->manager, fmt::format("  replicas: {}", from->replicas),
-                                     "  replicas: 0"));
-  changes.push_back(plan::git_change(fmt::format("{}/{}", to->workload.kind, to->workload.name), to->manager,
-                                     "  replicas: 0", "  replicas: 1"));
+  change(workload(*from), plan::Field::kReplicas, from->steering, from->replicas, 0);
+  // It was a restore that started it: what is written of it is what a cold spare has.
+  change(workload(*to), plan::Field::kReplicas, to->steering, 0, 1);
+  in["steered"] = steered;
   a.status.plan["gitChanges"] = changes;
   a.status.extra["from"] = from->name;
   a.status.extra["to"] = to->name;
@@ -218,7 +254,17 @@ StepResult fence(Action& a) {
   if (from == nullptr)
     return StepResult::failed(base::refused("NoMember", "the old primary is no longer in the topology",
                                             "put it back into spec.members"));
+  auto held = [&]() -> Result<> {
+    PGR_TRY(undisturbed(a, *scene, Switched::kNo));
+    return quiet(a, *scene);
+  };
+  if (auto calm = held(); !calm) return StepResult::failed(calm.error());
   StepResult r = run_job(a, *scene, fence_call(a, from));
+  if (r.kind == StepResult::Kind::kDone) {  // once more: the Job had its time
+    scene = scene_of(a);
+    if (!scene) return StepResult::of(scene.error());
+    if (auto calm = held(); !calm) return StepResult::failed(calm.error());
+  }
   r.again = std::min(r.again, std::chrono::milliseconds(300));
   if (r.kind != StepResult::Kind::kDone) return r;
   std::string proof = text_at(a.result("stop-primary"), {"proof"}, "Unproven");
@@ -313,6 +359,8 @@ StepResult service_agrees(Action& a) {
   if (to == nullptr)
     return StepResult::failed(base::refused("NoMember", "the candidate is no longer in the topology",
                                             "put it back into spec.members"));
+  if (auto calm = quiet(a, *scene); !calm) return StepResult::failed(calm.error());
+  if (auto calm = undisturbed(a, *scene, Switched::kYes); !calm) return StepResult::failed(calm.error());
   bool late = false;
   if (const Json& log = a.status.operation.log; !log.empty()) {
     auto began = base::parse_time(text_at(log.back(), {"startTime"}), "startTime");
@@ -375,6 +423,7 @@ StepResult first_connection(Action& a) {
   if (to == nullptr)
     return StepResult::failed(base::refused("NoMember", "the candidate is no longer in the topology",
                                             "put it back into spec.members"));
+  if (auto calm = undisturbed(a, *scene, Switched::kYes); !calm) return StepResult::blocked(calm.error());
   std::vector<std::string> addresses;
   bool wanted = false;
   for (const plan::ApplicationView& app : scene->applications) {
@@ -414,6 +463,43 @@ StepResult first_connection(Action& a) {
   }
   return StepResult::waiting("waiting for the first connection of an application",
                              std::chrono::milliseconds(300));
+}
+
+// Somebody may have started the old primary on its fenced volume: its server is read-only, and would stay so
+// once the fence is gone. It is ended, to be started anew.
+StepResult end_read_only(Action& a, const std::string& name) {
+  auto scene = scene_of(a);
+  if (!scene) return StepResult::of(scene.error());
+  const plan::MemberView* m = scene->member(name);
+  if (m == nullptr || m->replicas == 0 || m->pods.empty() || !plan::pod_ready(m->pods.front()))
+    return StepResult::done();
+  plan::ServerFacts server = ask_server(a.world, *scene, *m);
+  if (server.no_answer || !server.in_recovery) return StepResult::done();
+  return end_member(a, *m);
+}
+
+StepResult switch_undisturbed(Action& a) {
+  auto scene = scene_of(a);
+  if (!scene) return StepResult::of(scene.error());
+  if (auto calm = quiet(a, *scene); !calm) return StepResult::failed(calm.error());
+  if (auto calm = undisturbed(a, *scene, Switched::kPartly); !calm) return StepResult::failed(calm.error());
+  return switch_services(a, "old", "new");
+}
+
+// No application pod starts while the Service leads elsewhere.
+StepResult start_undisturbed(Action& a) {
+  auto scene = scene_of(a);
+  if (!scene) return StepResult::of(scene.error());
+  if (auto calm = undisturbed(a, *scene, Switched::kYes); !calm) return StepResult::blocked(calm.error());
+  return start_applications(a);
+}
+
+StepResult confirm(Action& a) {
+  auto scene = scene_of(a);
+  if (!scene) return StepResult::of(scene.error());
+  if (auto calm = undisturbed(a, *scene, Switched::kYes); !calm) return StepResult::blocked(calm.error());
+  if (auto kept = keep_cutover(a); !kept) return StepResult::of(kept.error());
+  return StepResult::done();
 }
 
 }  // namespace
@@ -463,11 +549,18 @@ Flow cutover_flow(Action& action, const api::FailoverSpec& spec) {
     stop.planned = {
         "stop-primary", api::StepKind::kConvergent,
         fmt::format("stop {} cleanly: checkpoint, archive its WAL, end sessions, scale to 0", from)};
-    stop.run = [from](Action& x) { return stop_member(x, "stop-primary", from, Login::kRole); };
+    stop.run = [from](Action& x) {
+      auto scene = scene_of(x);
+      if (!scene) return StepResult::of(scene.error());
+      if (auto calm = quiet(x, *scene); !calm) return StepResult::failed(calm.error());
+      return stop_member(x, "stop-primary", from, Login::kRole);
+    };
     // The fence Job first: it would take the clean stop that it waits for as its sign.
     stop.revert = [from, replicas](Action& x) {
       StepResult lifted = unfence(x);
-      return lifted.kind == StepResult::Kind::kDone ? start_member(x, from, replicas) : lifted;
+      if (lifted.kind == StepResult::Kind::kDone) lifted = start_member(x, from, replicas);
+      // Looked at once it is ready, or a start of just now would be missed.
+      return lifted.kind == StepResult::Kind::kDone ? end_read_only(x, from) : lifted;
     };
     if (dead) {
       stop.planned.text =
@@ -493,7 +586,7 @@ Flow cutover_flow(Action& action, const api::FailoverSpec& spec) {
     Step turn;
     turn.planned = {"switch", api::StepKind::kIrreversible,
                     fmt::format("switch the selector of {} from {} to {}", services, from, to)};
-    turn.run = [](Action& x) { return switch_services(x, "old", "new"); };
+    turn.run = switch_undisturbed;
     turn.revert = [](Action& x) { return switch_services(x, "new", "old"); };
     steps.push_back(turn);
     Step agrees;
@@ -505,7 +598,7 @@ Flow cutover_flow(Action& action, const api::FailoverSpec& spec) {
     Step back;
     back.planned = {"start-applications", api::StepKind::kIrreversible,
                     "scale the applications back to their own counts; from here there is only forward"};
-    back.run = start_applications;
+    back.run = start_undisturbed;
     back.no_return = true;
     steps.push_back(back);
     Step first;
@@ -516,6 +609,7 @@ Flow cutover_flow(Action& action, const api::FailoverSpec& spec) {
     return steps;
   };
   flow.record = record_and_release;
+  flow.confirm = confirm;
   flow.success = [](Action& a) {
     const Json& left = at(a.status.extra, {"dataLoss", "transactions"});
     return fmt::format(

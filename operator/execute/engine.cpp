@@ -337,6 +337,16 @@ Result<Again> advance(Action& a, const Flow& flow) {
                note,
            "everything is as it was before the action");
   } else {
+    if (StepResult r = flow.confirm ? flow.confirm(a) : StepResult::done();
+        r.kind != StepResult::Kind::kDone) {
+      bool waits = r.kind == StepResult::Kind::kWaiting;
+      bool news = a.status.phase != Phase::kBlocked;
+      say(a, waits ? Phase::kRunning : Phase::kBlocked, waits ? "" : r.error.reason_or_code(),
+          waits ? r.message : fmt::format("all steps are done, and it is not complete: {}", r.error.text()));
+      if (!waits && news) a.world.event(a.object, "Warning", r.error.reason_or_code(), a.status.message);
+      PGR_TRY(save_if_changed(a, before));
+      return Again{std::max(r.again, milliseconds(waits ? 500 : 2000))};
+    }
     finish(a, Phase::kCompleted, "Completed", (flow.success ? flow.success(a) : "done") + note,
            "the action is complete");
   }

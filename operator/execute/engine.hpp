@@ -22,6 +22,8 @@ struct Flow {
   std::function<std::vector<Step>(Action&)> steps;
   // Transcript and outcome into the archive; run before every terminal phase that had a plan.
   std::function<StepResult(Action&)> record{};
+  // The last look before Completed is said, after the record: anything but done holds it back.
+  std::function<StepResult(Action&)> confirm{};
   // Sentence of success.
   std::function<std::string(Action&)> success{};
   bool approval_required = false;

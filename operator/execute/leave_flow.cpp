@@ -6,6 +6,7 @@
 #include "execute/gate.hpp"
 #include "execute/jobs.hpp"
 #include "execute/members.hpp"
+#include "execute/standing.hpp"
 
 namespace pgrunbook::execute {
 
@@ -60,6 +61,8 @@ StepResult plan_leave(Action& a) {
     return StepResult::failed(base::refused("NoPrimary", "no member is selected by the topology's Services",
                                             "correct the selector or spec.services"));
   }
+  if (auto gate = standing_gate(a, *scene))
+    return gate->kind == StepResult::Kind::kBlocked ? StepResult::failed(gate->error) : *gate;
   for (const plan::MemberView& m : scene->members) {
     if (&m == primary || (m.replicas == 0 && m.pods.empty())) continue;
     return StepResult::failed(base::refused(

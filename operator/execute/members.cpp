@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "execute/gate.hpp"
+#include "execute/standing.hpp"
 
 namespace pgrunbook::execute {
 
@@ -33,6 +34,19 @@ Result<> scale(World& world, const api::WorkloadRef& w, int replicas, const Json
       world.api.patch(resource_of(w), world.ns, w.name, kube::PatchType::kMerge, patch, "", World::soon());
   if (!patched) return fail(patched.error().in(fmt::format("scale {} {} to {}", w.kind, w.name, replicas)));
   return {};
+}
+
+// Under which a step notes that it has scaled a workload; putting back notes it anew.
+std::string scaled_key(const Action& a, const api::WorkloadRef& w) {
+  const api::Operation& op = a.status.operation;
+  return fmt::format("{}{}/{}/{}", op.step, op.rolling_back ? "-back" : "", w.kind, w.name);
+}
+
+// Scales, and notes it: who sees another count there afterwards knows that it was not us.
+Result<> scale_noted(Action& a, const api::WorkloadRef& w, int replicas, const Json& annotation) {
+  PGR_TRY(scale(a.world, w, replicas, annotation));
+  a.status.operation.results["scaled"][scaled_key(a, w)] = replicas;
+  return a.save(a);
 }
 
 // Sessions of others, as "role from address". With the application's own login the rows of other roles are
@@ -90,6 +104,33 @@ void see_it_off(Action& a, const sql::Target& target, sql::Connection& session) 
 }
 
 }  // namespace
+
+std::optional<Error> turned_back(const Action& a, const api::WorkloadRef& w, const plan::Steering& steering,
+                                 int live, int wanted) {
+  if (live == wanted || number_at(a.status.operation.results, {"scaled", scaled_key(a, w)}, -1) != wanted ||
+      steering.setter.manager == plan::kOurManager)
+    return std::nullopt;
+  return base::refused(
+      "ScaledBySomebodyElse",
+      fmt::format("{} {} was scaled to {} and is at {} again: {} set it", w.kind, w.name, wanted, live,
+                  plan::who_set(steering)),
+      fmt::format(
+          "let that one leave it alone while this works (Flux: suspend the Kustomization; Argo CD: no "
+          "automated "
+          "sync; nobody runs helm or kubectl apply), or commit status.plan.gitChanges; then make a new {}",
+          a.kind));
+}
+
+StepResult end_member(Action& a, const plan::MemberView& m) {
+  if (m.replicas != 0) {
+    if (auto r = scale(a.world, m.workload, 0, std::to_string(m.replicas)); !r)
+      return StepResult::of(r.error());
+    return StepResult::waiting("scaled to 0", milliseconds(200));
+  }
+  if (!m.pods.empty())
+    return StepResult::waiting(fmt::format("waiting for the pod of {} to end", m.name), milliseconds(300));
+  return StepResult::done();
+}
 
 Result<Json> identify(sql::Connection& c) {
   PGR_ASSIGN(sql::Rows rows,
@@ -154,8 +195,10 @@ StepResult stop_member(Action& a, const std::string& step, const std::string& na
     if (all) proof["proof"] = "Terminated";
     return StepResult::done(proof);
   }
+  if (auto other = turned_back(a, m->workload, m->steering, m->replicas, 0))
+    return StepResult::failed(*other);
   if (m->pods.empty()) {  // wanted but not running: nothing to stop cleanly
-    if (auto r = scale(a.world, m->workload, 0, std::to_string(m->replicas)); !r)
+    if (auto r = scale_noted(a, m->workload, 0, std::to_string(m->replicas)); !r)
       return StepResult::of(r.error());
     return StepResult::waiting("scaled to 0", milliseconds(200));
   }
@@ -221,7 +264,7 @@ StepResult stop_member(Action& a, const std::string& step, const std::string& na
   // Before as well as after: if we die with the scale-down, whoever came in during the checkpoint would hold
   // the shutdown, and our successor gets no session any more.
   end_others(*session);
-  if (auto scaled = scale(a.world, m->workload, 0, std::to_string(m->replicas)); !scaled)
+  if (auto scaled = scale_noted(a, m->workload, 0, std::to_string(m->replicas)); !scaled)
     return StepResult::of(scaled.error());
   (void)a.world.terminations.closed_before(text_at(m->pods.front(), {"metadata", "uid"}));
   see_it_off(a, *target, *session);
@@ -240,8 +283,17 @@ StepResult scale_down(Action& a, const std::string& name) {
         "TargetIsPrimary", fmt::format("member {} has become the primary; it is not stopped", name),
         "restore to another member"));
   }
+  // The selector alone does not say so: somebody may have turned it back from this very member.
+  if (m->replicas != 0 || !m->pods.empty()) {
+    auto view = look_at_standing(a.world, *scene);
+    if (!view) return StepResult::of(view.error());
+    if (view->standing.kind == plan::Standing::Kind::kReverted)
+      return StepResult::failed(plan::reverted(*scene, view->standing));
+  }
+  if (auto other = turned_back(a, m->workload, m->steering, m->replicas, 0))
+    return StepResult::failed(*other);
   if (m->replicas != 0) {
-    if (auto r = scale(a.world, m->workload, 0, std::to_string(m->replicas)); !r)
+    if (auto r = scale_noted(a, m->workload, 0, std::to_string(m->replicas)); !r)
       return StepResult::of(r.error());
     return StepResult::waiting("scaled to 0", milliseconds(200));
   }
@@ -295,6 +347,8 @@ StepResult stop_dead_member(Action& a, const std::string& step, const std::strin
     return StepResult::failed(base::refused("NoMember", "member " + name + " is no longer in the topology",
                                             "put it back into spec.members"));
   const std::string pods_key = step + "-pods";
+  if (auto other = turned_back(a, m->workload, m->steering, m->replicas, 0))
+    return StepResult::failed(*other);
   if (m->replicas != 0) {
     StepResult down = is_down(a, *scene, *m);
     if (down.kind != StepResult::Kind::kDone) return down;
@@ -302,7 +356,7 @@ StepResult stop_dead_member(Action& a, const std::string& step, const std::strin
     for (const Json& p : m->pods) uids.push_back(text_at(p, {"metadata", "uid"}));
     a.status.operation.results[pods_key] = uids;
     if (auto saved = a.save(a); !saved) return StepResult::of(saved.error());
-    if (auto r = scale(a.world, m->workload, 0, std::to_string(m->replicas)); !r)
+    if (auto r = scale_noted(a, m->workload, 0, std::to_string(m->replicas)); !r)
       return StepResult::of(r.error());
     return StepResult::waiting("scaled to 0", milliseconds(200));
   }
@@ -330,6 +384,30 @@ StepResult stop_dead_member(Action& a, const std::string& step, const std::strin
   return StepResult::done({{"proof", all ? "Terminated" : "NoPod"}, {"podUIDs", uids}});
 }
 
+std::optional<StepResult> must_be_down(const Action& a, const plan::MemberView& m) {
+  if (m.replicas == 0 && m.pods.empty()) return std::nullopt;
+  return StepResult::failed(base::refused(
+      "ScaledBySomebodyElse",
+      m.replicas == 0 ? fmt::format("a pod of {}, which was stopped, was started meanwhile", m.name)
+                      : fmt::format("{} {} was scaled to 0 and is at {} again: {} set it", m.workload.kind,
+                                    m.workload.name, m.replicas, plan::who_set(m.steering)),
+      fmt::format("let that one leave it alone while this works (Flux: suspend the Kustomization); then make "
+                  "a new {}",
+                  a.kind)));
+}
+
+std::optional<StepResult> nobody_started(const plan::MemberView& m) {
+  if (m.pods.empty()) return std::nullopt;
+  return StepResult::blocked(base::refused(
+      "ServerOnVolume",
+      fmt::format("a pod of {} runs ({} scaled it up), and nothing is changed on a volume in use", m.name,
+                  plan::who_set(m.steering)),
+      fmt::format(
+          "scale {} {} to 0 and hold back what scales it up (Flux: suspend the Kustomization); then it "
+          "goes on by itself",
+          m.workload.kind, m.workload.name)));
+}
+
 StepResult restore_count(Action& a, const std::string& name, int replicas) {
   auto scene = observe_scene(a.world, text_at(a.status.operation.inputs, {"topology"}));
   if (!scene) return StepResult::of(scene.error());
@@ -353,6 +431,8 @@ StepResult start_member(Action& a, const std::string& name, int replicas) {
   if (m == nullptr)
     return StepResult::failed(base::refused("NoMember", "member " + name + " is no longer in the topology",
                                             "put it back into spec.members"));
+  if (auto other = turned_back(a, m->workload, m->steering, m->replicas, replicas))
+    return StepResult::failed(*other);
   if (m->replicas != replicas) {
     // A replica set does not count a terminating pod: scaled up now, two servers would open one data
     // directory.
@@ -360,7 +440,7 @@ StepResult start_member(Action& a, const std::string& name, int replicas) {
       return StepResult::waiting(fmt::format("waiting for the former pod of {} to end", name),
                                  milliseconds(200));
     }
-    if (auto r = scale(a.world, m->workload, replicas, Json()); !r) return StepResult::of(r.error());
+    if (auto r = scale_noted(a, m->workload, replicas, Json()); !r) return StepResult::of(r.error());
     return StepResult::waiting(fmt::format("scaled {} to {}", name, replicas), milliseconds(500));
   }
   if (replicas == 0) {
@@ -392,8 +472,10 @@ StepResult stop_applications(Action& a) {
   if (!scene) return StepResult::of(scene.error());
   std::size_t pods = 0;
   for (const plan::ApplicationView& app : scene->applications) {
+    if (auto other = turned_back(a, app.workload, app.steering, app.replicas, 0))
+      return StepResult::failed(*other);
     if (app.replicas != 0) {
-      if (auto r = scale(a.world, app.workload, 0, std::to_string(app.replicas)); !r)
+      if (auto r = scale_noted(a, app.workload, 0, std::to_string(app.replicas)); !r)
         return StepResult::of(r.error());
     }
     pods += app.replicas != 0 ? 1 : app.pods.size();

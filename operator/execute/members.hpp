@@ -29,8 +29,20 @@ enum class UnarchivedWal { kIsWaitedFor, kStays };
 // step included. Failed, PrimaryRuns, where it came up meanwhile. Result: {podUIDs, proof: Terminated |
 // NoPod}.
 [[nodiscard]] StepResult stop_dead_member(Action& a, const std::string& step, const std::string& member);
+// Failed, ScaledBySomebodyElse, where a member that this action has stopped runs again.
+[[nodiscard]] std::optional<StepResult> must_be_down(const Action& a, const plan::MemberView& m);
+// Blocked, ServerOnVolume, where somebody has started a server on a volume that a Job is to change.
+[[nodiscard]] std::optional<StepResult> nobody_started(const plan::MemberView& m);
+
 // Back to the count it had, without waiting for a server that was not one before.
 [[nodiscard]] StepResult restore_count(Action& a, const std::string& member, int replicas);
+
+// Somebody scaled a workload otherwise after this step of the action had scaled it to `wanted`: who, and what
+// to do (reason ScaledBySomebodyElse); nullopt where the count is ours to set. Never a fight.
+[[nodiscard]] std::optional<Error> turned_back(const Action& a, const api::WorkloadRef& workload,
+                                               const plan::Steering& steering, int live, int wanted);
+// A member to 0 and its pods gone, whoever it is.
+[[nodiscard]] StepResult end_member(Action& a, const plan::MemberView& member);
 
 // Scales to the count it had (1 where unknown) and waits until a pod is ready. Fails where the server does
 // not come up.

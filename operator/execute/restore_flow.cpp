@@ -4,6 +4,7 @@
 #include "execute/gate.hpp"
 #include "execute/jobs.hpp"
 #include "execute/members.hpp"
+#include "execute/standing.hpp"
 #include "postgres/lsn.hpp"
 
 namespace pgrunbook::execute {
@@ -62,6 +63,7 @@ StepResult plan_restore(Action& a, const api::RestoreSpec& spec) {
   if (primary == nullptr) {
     return StepResult::blocked(plan::no_primary(*scene));
   }
+  if (auto gate = standing_gate(a, *scene)) return *gate;
   if (primary == target) {
     return unless_done_before(
         a, *scene, *primary,
@@ -156,6 +158,7 @@ StepResult plan_restore(Action& a, const api::RestoreSpec& spec) {
   a.status.operation.results["plan"] = p;
   in["target"] = target->name;
   in["targetReplicas"] = target->replicas;
+  in["approvalRequired"] = false;
   in["claims"] = Json::array({target->data_claim_uid});
   if (salvage) {
     in["claims"].push_back(primary->data_claim_uid);
@@ -163,7 +166,7 @@ StepResult plan_restore(Action& a, const api::RestoreSpec& spec) {
     in["primaryReplicas"] = primary->replicas;
     in["recoveryTarget"] = api::to_json(spec.target);
     // It is the primary that is stopped, down or not.
-    in["approvalRequired"] = primary->replicas > 0;
+    if (primary->replicas > 0) in["approvalRequired"] = true;
   }
   in["backupID"] = at(p, {"backupID"});
   in["targetLSN"] = at(p, {"targetLSN"});
@@ -204,16 +207,16 @@ StepResult plan_restore(Action& a, const api::RestoreSpec& spec) {
   a.status.plan["digest"] = plan_digest(a.meta.uid, covered);
   a.status.plan["facts"] = facts;
   Json changes = Json::array();
-  if (target->replicas != 1) {
-    changes.push_back(plan::git_change(fmt::format("{}/{}", target->workload.kind, target->workload.name),
-                                       target->manager, fmt::format("  replicas: {}", target->replicas),
-                                       "  replicas: 1"));
-  }
-  if (salvage && primary->replicas != 0) {
-    changes.push_back(plan::git_change(fmt::format("{}/{}", primary->workload.kind, primary->workload.name),
-                                       primary->manager, fmt::format("  replicas: {}", primary->replicas),
-                                       "  replicas: 0"));
-  }
+  auto change = [&](const plan::MemberView& m, int becomes) {
+    if (m.replicas == becomes) return;
+    if (auto c = plan::git_change(fmt::format("{}/{}", m.workload.kind, m.workload.name),
+                                  plan::Field::kReplicas, m.steering, m.replicas, becomes))
+      changes.push_back(*c);
+    // Also where it leaves the replicas alone today.
+    if (!m.manager.empty()) in["approvalRequired"] = true;
+  };
+  change(*target, 1);
+  if (salvage) change(*primary, 0);
   if (!changes.empty()) a.status.plan["gitChanges"] = changes;
   a.status.extra["backupID"] = at(p, {"backupID"});
   a.status.extra["target"] = {{"asked", spec.target.asked()},
@@ -292,6 +295,7 @@ StepResult recover(Action& a) {
   if (target == nullptr)
     return StepResult::failed(base::refused("NoMember", "the target is no longer in the topology",
                                             "put it back into spec.members"));
+  if (auto back = must_be_down(a, *target)) return *back;
   const Json& in = a.status.operation.inputs;
   JobCall call;
   call.step = "recover";
@@ -363,6 +367,7 @@ StepResult undo_recover(Action& a) {
   for (const Json& pod : at(*pods, {"items"})) {
     if (plan::pod_counts(pod)) return StepResult::waiting("waiting for the recovery Job's pod to end");
   }
+  if (auto used = nobody_started(*target)) return *used;
   JobCall call;
   call.step = "undo";
   call.job = api::jobs::kUndo;
@@ -383,6 +388,14 @@ StepResult prove(Action& a) {
   if (target == nullptr)
     return StepResult::failed(base::refused("NoMember", "the target is no longer in the topology",
                                             "put it back into spec.members"));
+  if (target->replicas == 0) {  // nobody would answer for ever
+    return StepResult::failed(base::refused(
+        "ScaledBySomebodyElse",
+        fmt::format("{} was started and is scaled to 0 again: {} set it", target->name,
+                    plan::who_set(target->steering)),
+        "let that one leave it alone while this works, or commit status.plan.gitChanges; then make a new "
+        "PostgresRestore"));
+  }
   if (auto gate = network_gate(a.world, "the operator", "pgrunbook-operator", a.world.own_labels, *target))
     return *gate;
   if (a.result("proof-marker").is_null()) {
@@ -412,6 +425,19 @@ StepResult prove(Action& a) {
   call.member = target;
   call.fill = [&](api::Order& o) { o.plan.wait_for = {text_at(a.result("proof-marker"), {"segment"})}; };
   return run_job(a, *scene, call);
+}
+
+// The record takes its time: whoever scaled the target down meanwhile has it serve nothing.
+StepResult still_runs(Action& a) {
+  auto scene = scene_of(a);
+  if (!scene) return StepResult::of(scene.error());
+  const plan::MemberView* target = target_of(a, *scene);
+  if (target == nullptr || target->replicas != 0) return StepResult::done();
+  return StepResult::blocked(
+      base::refused("ScaledBySomebodyElse",
+                    fmt::format("{} was started and is scaled to 0 again: {} set it", target->name,
+                                plan::who_set(target->steering)),
+                    "commit status.plan.gitChanges, or scale it to 1; then it goes on by itself"));
 }
 
 }  // namespace
@@ -494,6 +520,7 @@ Flow restore_flow(Action& action, const api::RestoreSpec& spec) {
     return steps;
   };
   flow.record = record_and_release;
+  flow.confirm = still_runs;
   flow.success = [](Action& a) {
     std::string target = text_at(a.status.operation.inputs, {"target"});
     std::string text = fmt::format(

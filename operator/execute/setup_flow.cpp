@@ -4,6 +4,7 @@
 #include "execute/gate.hpp"
 #include "execute/jobs.hpp"
 #include "execute/members.hpp"
+#include "execute/standing.hpp"
 
 namespace pgrunbook::execute {
 
@@ -25,6 +26,7 @@ StepResult plan_setup(Action& a, const api::TopologySpec& spec) {
   if (m == nullptr) {
     return StepResult::blocked(plan::no_primary(*scene));
   }
+  if (auto gate = standing_gate(a, *scene)) return *gate;
   if (auto gate = recreate_gate(*m)) return StepResult::blocked(gate->error);
   std::vector<std::string> running;
   for (const plan::ApplicationView& app : scene->applications) {
@@ -100,6 +102,11 @@ StepResult setup_job(Action& a, bool put_back) {
   if (m == nullptr)
     return StepResult::failed(base::refused("NoMember", "the member is no longer in the topology",
                                             "put it back into spec.members"));
+  if (put_back) {
+    if (auto used = nobody_started(*m)) return *used;
+  } else if (auto back = must_be_down(a, *m)) {
+    return *back;
+  }
   auto claim =
       put_back ? claim_left_by(a, "setup", a.status.operation.attempt) : Result<std::string>(std::string());
   if (!claim) return StepResult::of(claim.error());

@@ -185,6 +185,7 @@ Result<plan::SceneView> observe(World& world, const std::string& topology_name, 
     view.name = s.name;
     view.uid = text_at(*service, {"metadata", "uid"});
     view.manager = plan::managed_by(*service);
+    view.steering = plan::steering_of(*service, plan::Field::kSelector);
     view.selector = at(*service, {"spec", "selector"});
     if (const Json& ports = at(*service, {"spec", "ports"}); ports.is_array() && !ports.empty()) {
       view.port = static_cast<int>(number_at(ports[0], {"port"}, 5432));
@@ -199,6 +200,7 @@ Result<plan::SceneView> observe(World& world, const std::string& topology_name, 
     view.workload = w;
     view.uid = text_at(workload, {"metadata", "uid"});
     view.manager = plan::managed_by(workload);
+    view.steering = plan::steering_of(workload, plan::Field::kReplicas);
     view.replicas = static_cast<int>(number_at(workload, {"spec", "replicas"}, 1));
     std::string before = text_at(workload, {"metadata", "annotations", api::kAnnotationReplicasBefore});
     view.replicas_before = before.empty() ? 0 : std::atoi(before.c_str());

@@ -80,6 +80,7 @@ Result<MemberView> member_view(const api::Member& member, const api::Archive& ar
   v.name = member.name;
   v.workload = member.workload;
   v.workload_uid = text_at(workload, {"metadata", "uid"});
+  v.steering = steering_of(workload, Field::kReplicas);
   v.manager = managed_by(workload);
   v.replicas = static_cast<int>(number_at(workload, {"spec", "replicas"}, 1));
   v.replicas_before = annotation_number(workload, 1);
@@ -408,37 +409,6 @@ Result<> leads_only_to(const std::string& service, const Json& selector, const M
       return stranger("pod " + text_at(pod, {"metadata", "name"}));
   }
   return {};
-}
-
-Json git_change(const std::string& object, const std::string& manager, const std::string& was,
-                const std::string& becomes) {
-  Json change = {{"object", object}, {"diff", fmt::format("-{}\n+{}", was, becomes)}};
-  if (!manager.empty()) change["manager"] = manager;
-  return change;
-}
-
-bool managed(const Json& git_changes) {
-  return git_changes.is_array() && std::any_of(git_changes.begin(), git_changes.end(), [](const Json& c) {
-           return !text_at(c, {"manager"}).empty();
-         });
-}
-
-std::string managed_by(const Json& object) {
-  const Json& labels = at(object, {"metadata", "labels"});
-  const Json& annotations = at(object, {"metadata", "annotations"});
-  auto has = [](const Json& map, std::string_view prefix) {
-    if (!map.is_object()) return false;
-    for (const auto& [key, value] : map.items()) {
-      if (key.rfind(prefix, 0) == 0) return true;
-    }
-    return false;
-  };
-  if (has(annotations, "argocd.argoproj.io/") || has(labels, "argocd.argoproj.io/")) return "Argo CD";
-  if (has(labels, "kustomize.toolkit.fluxcd.io/") || has(labels, "helm.toolkit.fluxcd.io/")) return "Flux";
-  if (has(annotations, "meta.helm.sh/release-name"))
-    return "Helm release " + text_at(annotations, {"meta.helm.sh/release-name"});
-  if (text_at(labels, {"app.kubernetes.io/managed-by"}) == "Helm") return "Helm";
-  return "";
 }
 
 }  // namespace pgrunbook::plan

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "api/kinds.hpp"
+#include "plan/steering.hpp"
 
 namespace pgrunbook::plan {
 
@@ -18,6 +19,7 @@ struct MemberView {
   api::WorkloadRef workload;
   std::string workload_uid;
   std::string manager;      // who else manages the workload (managed_by)
+  Steering steering;        // of its replicas
   int replicas = 0;         // wanted
   int replicas_before = 1;  // from the annotation, else 1
   Json pod_template;        // .spec.template
@@ -38,6 +40,7 @@ struct MemberView {
 
 struct ServiceView {
   std::string name, uid, manager;
+  Steering steering;  // of its selector
   Json selector;
   int port = 5432;  // the service's own port
 };
@@ -45,6 +48,7 @@ struct ServiceView {
 struct ApplicationView {
   api::WorkloadRef workload;
   std::string uid, manager;
+  Steering steering;  // of its replicas
   int replicas = 0;
   int replicas_before = 0;  // from the annotation, 0 = none
   Json labels;
@@ -91,16 +95,6 @@ struct SceneView {
 // that another workload (a list of Deployments and StatefulSets) would make.
 [[nodiscard]] Result<> leads_only_to(const std::string& service, const Json& selector, const MemberView& to,
                                      const Json& pods, const Json& workloads);
-
-// Who else manages an object, by its marks: "Argo CD", "Flux", "Helm release x", or empty.
-[[nodiscard]] std::string managed_by(const Json& object);
-
-// One entry of status.plan.gitChanges: an object that the action changes, who else manages it, and the lines
-// that what manages it must take over, or it will change them back.
-[[nodiscard]] Json git_change(const std::string& object, const std::string& manager, const std::string& was,
-                              const std::string& becomes);
-// Whether anybody else manages an object of the list: then no plan goes without approval.
-[[nodiscard]] bool managed(const Json& git_changes);
 
 // Pods of a workload that still count: not Succeeded or Failed.
 [[nodiscard]] bool pod_counts(const Json& pod);

@@ -79,9 +79,17 @@ Connection& Connection::operator=(Connection&&) noexcept = default;
 
 Result<Connection> Connection::open(const Target& t, Deadline deadline) {
   std::string port = std::to_string(t.port);
-  const char* keys[] = {
-      "host",    "port", "user", "password", "dbname", "sslmode", "application_name", "client_encoding",
-      "options", nullptr};
+  const char* keys[] = {"host",
+                        "port",
+                        "user",
+                        "password",
+                        "dbname",
+                        "sslmode",
+                        "application_name",
+                        "client_encoding",
+                        "options",
+                        t.replication ? "replication" : nullptr,
+                        nullptr};
   const char* values[] = {t.host.c_str(),
                           port.c_str(),
                           t.user.c_str(),
@@ -91,6 +99,7 @@ Result<Connection> Connection::open(const Target& t, Deadline deadline) {
                           "pgrunbook",
                           "UTF8",
                           "-c TimeZone=UTC -c DateStyle=ISO",
+                          "true",
                           nullptr};
   auto handle = std::make_unique<Handle>();
   handle->where = fmt::format("{}@{}:{}/{}", t.user, t.host, t.port, t.database);
@@ -127,6 +136,17 @@ Result<Rows> Connection::query(const std::string& sql, const std::vector<std::st
                         nullptr, 0) == 0) {
     return fail(classified("", one_line(PQerrorMessage(pg)), handle_->where));
   }
+  return answer(deadline);
+}
+
+Result<Rows> Connection::command(const std::string& text, Deadline deadline) {
+  if (PQsendQuery(handle_->pg, text.c_str()) == 0)
+    return fail(classified("", one_line(PQerrorMessage(handle_->pg)), handle_->where));
+  return answer(deadline);
+}
+
+Result<Rows> Connection::answer(Deadline deadline) {
+  PGconn* pg = handle_->pg;
   while (PQflush(pg) == 1) {
     if (!wait_for(pg, true, deadline))
       return fail(ErrorCode::kTimeout, handle_->where + ": a statement could not be sent in time");

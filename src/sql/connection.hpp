@@ -20,6 +20,7 @@ struct Target {
   std::string user, password;
   std::string database = "postgres";
   std::string ssl_mode = "prefer";
+  bool replication = false;  // a session that speaks the replication protocol: only command() is for it
 };
 
 // A value is absent where the column is NULL.
@@ -42,11 +43,14 @@ class Connection {
   // One statement with text parameters ($1...).
   [[nodiscard]] Result<Rows> query(const std::string& sql, const std::vector<std::string>& parameters,
                                    Deadline deadline);
+  // One command without parameters, as the replication protocol wants it.
+  [[nodiscard]] Result<Rows> command(const std::string& text, Deadline deadline);
   // First column of the first row; kNotFound where there is no row or it is NULL.
   [[nodiscard]] Result<std::string> value(const std::string& sql, Deadline deadline);
 
  private:
   struct Handle;
+  [[nodiscard]] Result<Rows> answer(Deadline deadline);
   explicit Connection(std::unique_ptr<Handle> handle);
   std::unique_ptr<Handle> handle_;
 };

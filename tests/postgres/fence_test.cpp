@@ -1,6 +1,9 @@
 // The fence, and the life after a cutover.
+#include "agent/fence.hpp"
+
 #include <thread>
 
+#include "agent/server.hpp"
 #include "postgres/pitr_scene.hpp"
 
 namespace pgrunbook::agent {
@@ -78,6 +81,26 @@ TEST_F(Fence, WaitsForTheStopThenCountsWhatIsLeft) {
   primary.start();
   insert(primary, 1);
   EXPECT_EQ(primary.sql("SELECT count(*) FROM credit_trade"), "17");
+}
+
+// Somebody else may scale the primary up between its stop and the fence.
+TEST_F(Fence, AServerStartedSinceTheStopIsFound) {
+  Server& primary = start_primary();
+  auto within = [] { return base::Deadline::after(std::chrono::seconds(2)); };
+  api::MemberRef m = *order(api::jobs::kFence, 1, "primary").member;
+  primary.stop();
+  auto stopped = control_data_of(m.data_directory);
+  ASSERT_TRUE(stopped) << stopped.error().text();
+  EXPECT_TRUE(still_stopped(m, *stopped, within()));
+  primary.start();
+  auto runs = still_stopped(m, *stopped, within());
+  ASSERT_FALSE(runs);
+  EXPECT_EQ(runs.error().reason, "StartedMeanwhile");
+  EXPECT_THAT(runs.error().message, HasSubstr("pg_control says \"in production\""));
+  primary.stop();
+  auto ran = still_stopped(m, *stopped, within());  // it has taken writes, and is down again
+  ASSERT_FALSE(ran);
+  EXPECT_EQ(ran.error().reason, "StartedMeanwhile");
 }
 
 TEST_F(Fence, AServerThatDoesNotStopIsNoFence) {

@@ -211,9 +211,10 @@ base::Result<Json> FakeApi::patch(const kube::Resource& r, const std::string&, c
   if (next != old) {  // a patch that changes nothing makes no new version
     next = store(r, next);
     tell(r, next);
+    next = objects_.at(key(r, name));
   }
   if (auto e = ask(call, Moment::kAfter)) return fail(*e);
-  return objects_.at(key(r, name));
+  return next;  // as it was then, whoever writes since
 }
 
 base::Result<> FakeApi::remove(const kube::Resource& r, const std::string&, const std::string& name,

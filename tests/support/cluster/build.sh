@@ -8,7 +8,8 @@ COMPONENTS="etcd kube-apiserver kube-controller-manager kube-scheduler kubelet k
 # The Go build cache is reused with exactly these settings.
 go_build() { env GOFLAGS=-buildvcs=false CGO_ENABLED=0 GOBIN="$BIN" nice "$(go_program)" "$@"; }
 
-build() { locked "$CACHE/build.lock" build_locked; }
+build() { locked "$CACHE/build.lock" build_locked; } # what up needs
+build_all() { build; locked "$CACHE/build.lock" build_flux; }
 build_locked() {
   local version minor key link stamp
   mkdir -p "$BIN"
@@ -33,3 +34,27 @@ build_module() { # program, package@version
   mv "$BIN/$1" "$BIN/$1-${2##*@}"
   ln -s "$1-${2##*@}" "$BIN/$1"
 }
+
+# Flux's kustomize-controller, and beside it the definitions that it wants to find: out of its own module and
+# source-controller's, of the versions in flux/go.mod.
+FLUX_DEFINITIONS="kustomize-controller/kustomize.toolkit.fluxcd.io_kustomizations
+  source-controller/source.toolkit.fluxcd.io_gitrepositories
+  source-controller/source.toolkit.fluxcd.io_ocirepositories
+  source-controller/source.toolkit.fluxcd.io_buckets"
+build_flux() {
+  local key definition
+  key=$({ cat "$HERE"/flux/go.mod "$HERE"/flux/go.sum; echo "$FLUX_DEFINITIONS"; } | sha256sum | cut -c-16)
+  [ "$(readlink "$BIN/kustomize-controller")" != "kustomize-controller-$key" ] || [ ! -x "$BIN/kustomize-controller" ] || return 0
+  go_build build -C "$HERE/flux" -o "$BIN/kustomize-controller-$key" -ldflags '-s -w' github.com/fluxcd/kustomize-controller
+  for definition in $FLUX_DEFINITIONS; do
+    cat "$(flux_module "${definition%/*}")/config/crd/bases/${definition#*/}.yaml"
+    echo ---
+  done >"$BIN/kustomize-controller-$key.yaml"
+  ln -sfn "kustomize-controller-$key" "$BIN/kustomize-controller"
+}
+flux_module() { # name: prints where its module lies
+  local version
+  version=$(sed -nE "s#^\tgithub.com/fluxcd/$1(/api)? (v[^ ]+).*#\2#p" "$HERE/flux/go.mod" | head -n 1)
+  (cd / && "$(go_program)" mod download -json "github.com/fluxcd/$1@$version") | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p'
+}
+flux_definitions() { echo "$BIN/$(readlink "$BIN/kustomize-controller").yaml"; }

@@ -492,12 +492,13 @@ TEST(Approval, IsVoidOnceTheWorldIsAnother) {
 
 TEST(Approval, IsForcedWhereSomebodyElseManagesWhatIsChanged) {
   Scripted s;
-  s.git_changes = Json::array({plan::git_change("Service/postgresql", "Argo CD", "a", "b")});
+  s.git_changes =
+      Json::array({{{"object", "Service/postgresql"}, {"manager", "Argo CD"}, {"diff", "-a\n+b"}}});
   s.drive(3);
   EXPECT_EQ(s.phase(), "AwaitingApproval");
   EXPECT_THAT(s.acts, IsEmpty());
   Scripted free;
-  free.git_changes = Json::array({plan::git_change("Service/postgresql", "", "a", "b")});
+  free.git_changes = Json::array({{{"object", "Service/postgresql"}, {"diff", "-a\n+b"}}});
   free.drive();
   EXPECT_EQ(free.phase(), "Completed");
 }

@@ -22,7 +22,7 @@ using test::FakeApi;
 using test::FakePostgres;
 
 struct Killed {};
-enum class What { kNothing, kKillBefore, kKillAfter, kLoseAfter, kRefuse };
+enum class What { kNothing, kKillBefore, kKillAfter, kLoseAfter, kRefuse, kSteer };
 
 // The two servers, for all runs; what they say is the present world's.
 struct Servers {
@@ -59,6 +59,45 @@ class Cluster {
   int at_write = 0, writes = 0, lives = 0;
   std::map<std::string, int> acts;  // what cannot be taken back, and how often it was done
   std::string refused;              // the write that is refused
+  Json manifests, mended;  // what somebody else applies after a write, and later, when a person is needed
+  bool blocked = false, steered = false;
+
+  // As a GitOps controller does it: everything that its manifests state, whoever set it.
+  void apply(const Json& wanted) {
+    auto by = [](const char* field) {
+      return Json{{"managedFields",
+                   {{{"manager", "kustomize-controller"},
+                     {"time", "2026-11-20T15:00:00Z"},
+                     {"fieldsV1", {{"f:spec", {{std::string("f:") + field, Json::object()}}}}}}}}};
+    };
+    outsider_ = true;
+    if (at(api.peek(k::kService, "postgresql"), {"spec", "selector", "name"}) != wanted["selector"]) {
+      api.merge(k::kService, "postgresql",
+                {{"metadata", by("selector")}, {"spec", {{"selector", {{"name", wanted["selector"]}}}}}});
+      endpoints();
+    }
+    for (const auto& [name, replicas] : wanted["replicas"].items()) {
+      if (at(api.peek(k::kDeployment, name), {"spec", "replicas"}) == replicas) continue;
+      api.merge(k::kDeployment, name, {{"metadata", by("replicas")}, {"spec", {{"replicas", replicas}}}});
+      happens(k::kDeployment, api.peek(k::kDeployment, name));
+    }
+    outsider_ = false;
+  }
+  std::function<void(const kube::Resource&, const Json&)>
+      meddle;  // somebody else's hand, after a write of ours
+
+  // What kubelet and controllers make of a workload that somebody else has changed.
+  void kubelet(const char* deployment) { became(k::kDeployment, api.peek(k::kDeployment, deployment)); }
+  // One look of the operator; approves what asks for it.
+  void look() {
+    (void)controllers::reconcile_action(*world_, kind_, {tfrs::kNamespace, name_}, stop_.get_token());
+    if (text({"phase"}) == "AwaitingApproval")
+      api.merge(kind_, name_, {{"spec", {{"approvedPlan", text({"plan", "digest"})}}}});
+  }
+  void look_until(const std::string& phase) {
+    for (int i = 0; i < 300 && text({"phase"}) != phase; ++i) look();
+    EXPECT_EQ(text({"phase"}), phase) << text({"message"});
+  }
 
   // Until the action has ended and its finalizer is off.
   void run() {
@@ -77,6 +116,10 @@ class Cluster {
       if (api::terminal(api::phase_from(text({"phase"}))) && at(object, {"metadata", "finalizers"}).empty())
         return;
       idle = object.dump() == before ? idle + 1 : 0;
+      if (idle == 20 && text({"phase"}) == "Blocked" && mended.is_object() && !blocked) {
+        blocked = true;
+        apply(mended);
+      }
       // Whoever refused gives way in the end.
       if (idle == 20 && what == What::kRefuse) what = What::kNothing;
     }
@@ -135,7 +178,8 @@ class Cluster {
     if (says("client_addr is not null")) return {{{"10.0.0.2", "tfrs"}}};
     if (says("150000")) return {{{"t"}}};
     if (says("pg_control_system"))
-      return {{{"7000000000000000001", std::to_string(timeline_[which]), "f", "10.0.0.1", "150010"}}};
+      return {{{"7000000000000000001", std::to_string(timeline_[which]), read_only_[which] ? "t" : "f",
+                "10.0.0.1", "150010"}}};
     if (says("pg_switch_wal")) return {{{"0/4000148", "000000010000000000000004"}}};
     if (says(".ready")) return {{{"0"}}};
     return {{{""}}};
@@ -175,6 +219,10 @@ class Cluster {
   }
   // Kubelet, controllers and our own Jobs.
   void happens(const kube::Resource& r, const Json& object) {
+    became(r, object);
+    if (meddle) meddle(r, object);
+  }
+  void became(const kube::Resource& r, const Json& object) {
     std::string name = text_at(object, {"metadata", "name"});
     if (r == k::kService) {
       ++acts["switch to " + text_at(object, {"spec", "selector", "name"})];
@@ -188,8 +236,9 @@ class Cluster {
     Json pod = api.peek(k::kPod, name + "-1");
     if (name == "tfrs" && replicas > 0) api.put(k::kPod, tfrs::pod("tfrs-1", {{"name", "tfrs"}}, "10.0.0.2"));
     if (name != "tfrs" && replicas > 0 && pod.is_null()) {
-      if (jobs_on(name)) ADD_FAILURE() << name << " is started while a Job works on its volume";
+      if (jobs_on(name) && !outsider_) ADD_FAILURE() << name << " is started while a Job works on its volume";
       start(name);
+      read_only_[index(name)] = fenced_ && name == "postgresql";
     }
     if (replicas > 0 || pod.is_null()) return;
     if (name != "tfrs")
@@ -244,6 +293,13 @@ class Cluster {
     if (!call.is_write()) return std::nullopt;
     bool before = moment == FakeApi::Moment::kBefore;
     if (before) ++writes;
+    if (what == What::kSteer) {
+      if (before || writes != at_write || api::terminal(api::phase_from(text({"phase"}))))
+        return std::nullopt;
+      steered = true;
+      apply(manifests);
+      return std::nullopt;
+    }
     if (what == What::kRefuse) {
       if (before && writes == at_write) refused = call.text() + call.body.dump();
       // A status is written anew each time; all else is the same each time it is tried.
@@ -264,7 +320,8 @@ class Cluster {
   std::unique_ptr<Terminations> terminations_;
   std::unique_ptr<World> world_;
   std::atomic<int> timeline_[2] = {1, 1};
-  bool exchanged_ = false, fenced_ = false;
+  std::atomic<bool> read_only_[2] = {false, false};
+  bool exchanged_ = false, fenced_ = false, outsider_ = false;
   std::string waiting_fence_;
 };
 
@@ -341,6 +398,185 @@ TEST_P(Flows, EndInOneOfTwoStates) {
   RecordProperty("writes", unharmed.writes);
   if (every && what == What::kRefuse) EXPECT_GT(put_back, 0);
   EXPECT_GT(done, 0);
+}
+
+// Somebody applies the manifests of before after a write, whichever: the action goes back, or it stands at a
+// person until what it made is put right, and is called Completed only then.
+class Steered : public ::testing::TestWithParam<Case> {};
+
+TEST_P(Steered, IsNeverCalledCompletedOnWhatWasTakenBack) {
+  const Case& c = GetParam();
+  Json spec = Json::parse(c.spec);
+  Cluster unharmed(*c.kind, "it", spec);
+  const Json before = unharmed.outside();
+  unharmed.run();
+  const Json after = unharmed.outside();
+  const bool every = ::getenv("PGRUNBOOK_TEST_EVERY") != nullptr;
+  int put_back = 0, mended = 0, untouched = 0;
+  for (int n = 1; n <= unharmed.writes; n += every ? 1 : test::kStride) {
+    Cluster world(*c.kind, "it", spec);
+    world.what = What::kSteer;
+    world.at_write = n;
+    world.manifests = before;
+    world.mended = after;
+    world.run();
+    std::string phase = world.text({"phase"});
+    std::string where = "write " + std::to_string(n) + ": " + phase + " " + world.text({"message"});
+    if (phase == "Completed") {
+      ++(world.blocked ? mended : untouched);
+      EXPECT_EQ(world.outside(), after) << where;
+    } else {
+      ++put_back;
+      EXPECT_EQ(phase, "Failed") << where;
+      EXPECT_THAT(where, ::testing::HasSubstr("kustomize-controller")) << where;
+      EXPECT_EQ(world.outside(), before) << where;
+    }
+    for (const auto& [act, times] : world.acts) {
+      if (act.rfind("Job ", 0) == 0) EXPECT_EQ(times, 1) << act << ", " << where;
+    }
+    if (HasFailure()) break;
+  }
+  EXPECT_GT(put_back, 0);
+  EXPECT_GT(mended, 0);
+  EXPECT_GT(untouched, 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(Table, Steered, ::testing::Values(kCases[1], kCases[2]),
+                         [](const auto& info) { return std::string(info.param.name); });
+
+// ---- somebody else steers meanwhile
+
+Json held_by(const char* manager, const char* field) {
+  return Json::array({{{"manager", manager},
+                       {"operation", "Update"},
+                       {"time", "2026-11-20T15:00:00Z"},
+                       {"fieldsV1", {{"f:spec", {{field, Json::object()}}}}}}});
+}
+void select(Cluster& world, const char* member, const char* manager) {
+  world.api.merge(k::kService, "postgresql",
+                  {{"metadata", {{"managedFields", held_by(manager, "f:selector")}}},
+                   {"spec", {{"selector", {{"name", member}}}}}});
+}
+void scale(Cluster& world, const char* name, int replicas, const char* manager) {
+  world.api.merge(k::kDeployment, name,
+                  {{"metadata", {{"managedFields", held_by(manager, "f:replicas")}}},
+                   {"spec", {{"replicas", replicas}}}});
+  world.kubelet(name);
+}
+bool leads_to(const kube::Resource& r, const Json& object, const char* member) {
+  return r == k::kService && text_at(object, {"spec", "selector", "name"}) == member;
+}
+bool counts(const kube::Resource& r, const Json& object, const char* name, int replicas) {
+  return r == k::kDeployment && text_at(object, {"metadata", "name"}) == name &&
+         base::number_at(object, {"spec", "replicas"}) == replicas;
+}
+
+TEST(SteeredCutover, ThatIsTurnedBackBeforeNoReturnIsPutBackAndSaysByWhom) {
+  struct {
+    const char* name;
+    std::function<bool(const kube::Resource&, const Json&)> when;
+    std::function<void(Cluster&)> how;
+    const char *reason, *says;
+  } table[] = {
+      {"the selector", [](auto& r, auto& o) { return leads_to(r, o, "postgresql-standby"); },
+       [](Cluster& w) { select(w, "postgresql", "kustomize-controller"); }, "ServiceChanged",
+       "kustomize-controller at 2026-11-20T15:00:00Z set it"},
+      {"the old primary", [](auto& r, auto& o) { return leads_to(r, o, "postgresql-standby"); },
+       [](Cluster& w) { scale(w, "postgresql", 1, "helm"); }, "OldPrimaryStarted",
+       "was scaled up to 1: helm at 2026-11-20T15:00:00Z set it"},
+      {"the old primary at its stop", [](auto& r, auto& o) { return counts(r, o, "postgresql", 0); },
+       [](Cluster& w) { scale(w, "postgresql", 1, "kubectl-client-side-apply"); }, "ScaledBySomebodyElse",
+       "Deployment postgresql was scaled to 0 and is at 1 again: kubectl-client-side-apply at"},
+      {"an application", [](auto& r, auto& o) { return counts(r, o, "tfrs", 0); },
+       [](Cluster& w) { scale(w, "tfrs", 2, "kustomize-controller"); }, "ScaledBySomebodyElse",
+       "Deployment tfrs was scaled to 0 and is at 2 again: kustomize-controller at"},
+  };
+  for (const auto& row : table) {
+    Cluster world(k::kFailover, "it", Json::parse(kCases[2].spec));
+    const Json before = world.outside();
+    bool once = true;
+    world.meddle = [&](const kube::Resource& r, const Json& object) {
+      if (!once || !row.when(r, object)) return;
+      once = false;
+      row.how(world);
+    };
+    world.look_until("Failed");
+    EXPECT_FALSE(once) << row.name;
+    EXPECT_EQ(world.text({"reason"}), row.reason) << row.name << ": " << world.text({"message"});
+    for (const char* part : {row.says, "HINT: ", "Everything is as it was before"})
+      EXPECT_NE(world.text({"message"}).find(part), std::string::npos)
+          << row.name << ": " << world.text({"message"});
+    EXPECT_EQ(world.outside(), before) << row.name;
+    EXPECT_TRUE(at(world.api.peek(k::kTopology, "tfrs"), {"status", "cutover"}).is_null()) << row.name;
+  }
+}
+
+TEST(SteeredCutover, IsNeverCompletedWhileItIsTurnedBack) {
+  // When the applications come up, and when all that is left is the record.
+  struct {
+    const char* name;
+    std::function<bool(const kube::Resource&, const Json&)> when;
+    std::function<void(Cluster&)> how, right;
+    const char* reason;
+  } table[] = {
+      {"the selector", [](auto& r, auto& o) { return counts(r, o, "tfrs", 2); },
+       [](Cluster& w) { select(w, "postgresql", "kustomize-controller"); },
+       [](Cluster& w) { select(w, "postgresql-standby", "kustomize-controller"); }, "ServiceChanged"},
+      {"the old primary", [](auto& r, auto& o) { return counts(r, o, "tfrs", 2); },
+       [](Cluster& w) { scale(w, "postgresql", 1, "kustomize-controller"); },
+       [](Cluster& w) {
+         scale(w, "postgresql", 0, "kustomize-controller");
+         w.api.erase(k::kPod, "postgresql-1");
+       },
+       "OldPrimaryStarted"},
+      {"the selector, at the very end",
+       [](auto& r, auto& o) {
+         return r == k::kJob && text_at(o, {"metadata", "name"}).find("-record-") != std::string::npos;
+       },
+       [](Cluster& w) { select(w, "postgresql", "kustomize-controller"); },
+       [](Cluster& w) { select(w, "postgresql-standby", "kustomize-controller"); }, "ServiceChanged"},
+  };
+  for (const auto& row : table) {
+    Cluster world(k::kFailover, "it", Json::parse(kCases[2].spec));
+    bool armed = false, once = true;
+    world.meddle = [&](const kube::Resource& r, const Json& object) {
+      armed = armed || leads_to(r, object, "postgresql-standby");
+      if (!armed || !once || !row.when(r, object)) return;
+      once = false;
+      row.how(world);
+    };
+    world.look_until("Blocked");
+    EXPECT_FALSE(once) << row.name;
+    EXPECT_EQ(world.text({"reason"}), row.reason) << row.name << ": " << world.text({"message"});
+    EXPECT_NE(world.text({"message"}).find("kustomize-controller at"), std::string::npos) << row.name;
+    EXPECT_NE(world.text({"message"}).find("HINT: "), std::string::npos) << row.name;
+    world.api.forget_calls();
+    for (int i = 0; i < 5; ++i) world.look();
+    EXPECT_EQ(world.text({"phase"}), "Blocked") << row.name;
+    for (const FakeApi::Call& call : world.api.writes())
+      EXPECT_TRUE(call.kind != "Service" && call.kind != "Deployment")
+          << row.name << ": a fight, " << call.text();
+    row.right(world);
+    world.look_until("Completed");
+    EXPECT_EQ(text_at(world.api.peek(k::kTopology, "tfrs"), {"status", "cutover", "to"}),
+              "postgresql-standby")
+        << row.name;
+  }
+}
+
+TEST(SteeredRestore, ThatCannotStartItsTargetIsPutBackAndSaysByWhom) {
+  Cluster world(k::kRestore, "it", Json::parse(kCases[1].spec));
+  const Json before = world.outside();
+  world.meddle = [&](const kube::Resource& r, const Json& object) {
+    if (!counts(r, object, "postgresql-standby", 1)) return;
+    scale(world, "postgresql-standby", 0, "kustomize-controller");
+    world.api.erase(k::kPod, "postgresql-standby-1");
+  };
+  world.look_until("Failed");
+  EXPECT_EQ(world.text({"reason"}), "ScaledBySomebodyElse") << world.text({"message"});
+  EXPECT_NE(world.text({"message"}).find("kustomize-controller at"), std::string::npos)
+      << world.text({"message"});
+  EXPECT_EQ(world.outside(), before);
 }
 
 std::string name_of(const ::testing::TestParamInfo<std::tuple<Case, What>>& info) {

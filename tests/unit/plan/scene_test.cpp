@@ -587,42 +587,6 @@ TEST(LeadsOnlyTo, ASelectorThatMatchesAStrangerIsRefused) {
   }
 }
 
-TEST(ManagedBy, ReadsTheMarksOfOthers) {
-  struct {
-    const char* metadata;
-    const char* manager;
-  } table[] = {
-      {R"({})", ""},
-      {R"({"labels": {"app.kubernetes.io/instance": "x"}})", ""},
-      {R"({"annotations": {"argocd.argoproj.io/tracking-id": "x"}})", "Argo CD"},
-      {R"({"labels": {"argocd.argoproj.io/instance": "x"}})", "Argo CD"},
-      {R"({"labels": {"kustomize.toolkit.fluxcd.io/name": "x"}})", "Flux"},
-      {R"({"labels": {"helm.toolkit.fluxcd.io/name": "x", "app.kubernetes.io/managed-by": "Helm"}})", "Flux"},
-      {R"({"annotations": {"meta.helm.sh/release-name": "db"}, "labels": {"app.kubernetes.io/managed-by": "Helm"}})",
-       "Helm release db"},
-      {R"({"labels": {"app.kubernetes.io/managed-by": "Helm"}})", "Helm"},
-      {R"({"annotations": {"argocd.argoproj.io/tracking-id": "x", "meta.helm.sh/release-name": "db"}})",
-       "Argo CD"},
-      {R"({"labels": null, "annotations": null})", ""},
-  };
-  for (const auto& row : table)
-    EXPECT_EQ(managed_by({{"metadata", Json::parse(row.metadata)}}), row.manager) << row.metadata;
-  EXPECT_EQ(managed_by(Json()), "");
-}
-
-TEST(GitChanges, SayWhatToCommitAndForceApprovalWhereSomebodyElseManages) {
-  Json ours =
-      git_change("Service/postgresql", "", "  selector: {\"name\":\"a\"}", "  selector: {\"name\":\"b\"}");
-  EXPECT_EQ(ours, (Json{{"object", "Service/postgresql"},
-                        {"diff", "-  selector: {\"name\":\"a\"}\n+  selector: {\"name\":\"b\"}"}}));
-  Json theirs = git_change("Deployment/x", "Argo CD", "  replicas: 1", "  replicas: 0");
-  EXPECT_EQ(theirs["manager"], "Argo CD");
-  EXPECT_FALSE(managed(Json::array({ours})));
-  EXPECT_TRUE(managed(Json::array({ours, theirs})));
-  EXPECT_FALSE(managed(Json::array()));
-  EXPECT_FALSE(managed(Json()));
-}
-
 TEST(Pods, CountUntilTheyEnd) {
   Json pod = tfrs::pod("p", {{"name", "a"}}, "10.0.0.1");
   EXPECT_TRUE(pod_counts(pod));

@@ -180,7 +180,8 @@ class FakePostgres {
       if (head[0] == 'X') return;
       if (head[0] == 'P') statement = body.c_str() + body.find('\0') + 1;
       if (head[0] == 'B') parameters = bound(body);
-      if (head[0] == 'S' && !answer(fd, statement, parameters)) return;
+      if (head[0] == 'Q') statement = body.c_str(), parameters.clear();
+      if ((head[0] == 'S' || head[0] == 'Q') && !answer(fd, statement, parameters)) return;
     }
   }
   static std::vector<std::string> bound(const std::string& body) {
