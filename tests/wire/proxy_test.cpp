@@ -176,6 +176,19 @@ TEST_F(ProxyTest, NumbersOfWritesThatDifferDoNotCountRepetitions) {
   EXPECT_EQ(kills_, 1);
 }
 
+TEST_F(ProxyTest, AChainMayBeOfSomeWritesOnly) {
+  CountingProxy::Options options;
+  options.chain = true;
+  options.only = "^POST .*/b$";
+  start(options);
+  EXPECT_TRUE(create("a"));
+  EXPECT_FALSE(create("b"));
+  EXPECT_FALSE(create("b"));
+  EXPECT_TRUE(create("c"));
+  EXPECT_EQ(kills_, 2);
+  EXPECT_EQ(proxy_->writes(), 1);
+}
+
 TEST_F(ProxyTest, AnswersChosenWritesWithAFailureAsLongAsToldTo) {
   CountingProxy::Options options;
   options.fail_file = directory_ + "/fail";

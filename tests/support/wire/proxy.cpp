@@ -243,6 +243,7 @@ int CountingProxy::failure_of(const std::string& what) const {
 CountingProxy::Turn CountingProxy::turn_of(const HttpRequest& request, const std::string& what) {
   Turn turn;
   if (!options_.skip.empty() && request.target.find(options_.skip) != std::string::npos) return turn;
+  if (!options_.only.empty() && !matches(options_.only, what)) return turn;
   std::lock_guard lock(mutex_);
   int times = ++seen_[what];
   if (!options_.distinct && !options_.chain) {

@@ -48,6 +48,7 @@ class CountingProxy {
     // before its reply. kill_at and when mean nothing then.
     bool chain = false;
     std::string skip{};       // writes whose target contains this are handed on, not numbered and not killed
+    std::string only{};       // if set, a regular expression: so are writes whose what_of does not match it
     std::string fail_file{};  // "STATUS REGEX" lines: requests but GET whose what_of matches are answered so
     std::string pid_file{};   // read at the moment of the kill
     std::string log_file{};   // one JSON line per write, appended; empty: none
