@@ -22,6 +22,8 @@ struct Flow {
   std::function<std::vector<Step>(Action&)> steps;
   // Transcript and outcome into the archive; run before every terminal phase that had a plan.
   std::function<StepResult(Action&)> record{};
+  // Said once all is put back, where not everything can be; empty: everything is as it was before.
+  std::function<std::string(Action&)> as_before{};
   // Sentence of success.
   std::function<std::string(Action&)> success{};
   bool approval_required = false;

@@ -230,6 +230,7 @@ StepResult release_volumes(Action& a, const std::vector<std::string>& claim_uids
   for (const std::string& uid : claim_uids) {
     std::string name = lease_name(uid);
     auto lease = a.world.api.get(kube::kinds::kLease, a.world.ns, name, World::soon());
+    if (!lease && lease.error().code != ErrorCode::kNotFound) return StepResult::of(lease.error());
     if (!lease || text_at(*lease, {"spec", "holderIdentity"}) != a.meta.uid) continue;
     auto removed = a.world.api.remove(kube::kinds::kLease, a.world.ns, name,
                                       text_at(*lease, {"metadata", "uid"}), World::soon());

@@ -12,7 +12,8 @@
 //   --chain 1                   every write that differs is killed before and, tried again, after
 //   --skip TEXT                 writes whose target contains it are left alone
 //   --only REGEX                so are those that are not this
-//   --fail-file FILE            "STATUS REGEX" lines: writes answered with a failure; read at each write
+//   --fail-file FILE            "STATUS REGEX" lines: writes answered with a failure; read at each write.
+//                               Status 999: forwarded, and the first reply of each that differs is lost
 //   --log FILE                  one JSON line per write
 // Prints "port <n>" once it listens and runs until SIGTERM or SIGINT; then prints "writes <n>" and
 // "kills <n>".

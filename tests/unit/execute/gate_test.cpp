@@ -265,6 +265,18 @@ TEST_F(Volumes, AreReleasedOnlyByTheirHolder) {
   EXPECT_EQ(holder(), "other-uid");
 }
 
+TEST_F(Volumes, AreReleasedOnceTheirLeaseIsSeenAgain) {
+  EXPECT_EQ(hold().kind, Kind::kDone);
+  b.api.fault = [](const test::FakeApi::Call& call, test::FakeApi::Moment) -> std::optional<base::Error> {
+    if (call.verb == "get") return base::error(base::ErrorCode::kUnavailable, "no API server");
+    return std::nullopt;
+  };
+  EXPECT_EQ(release_volumes(b.a, {uid}).kind, Kind::kWaiting) << "not seeing it is not its absence";
+  b.api.fault = nullptr;
+  EXPECT_EQ(release_volumes(b.a, {uid}).kind, Kind::kDone);
+  EXPECT_TRUE(b.api.all(k::kLease).empty());
+}
+
 class Recording : public testing::Test {
  protected:
   Bench b;
