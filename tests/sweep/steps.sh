@@ -428,13 +428,14 @@ cutover_switch_refused() {
   cutover_begins "$1"
   cutover_put_back "$1" Invalid "refused by the test"
 }
-# The candidate's server stands still from the switch on: no endpoint is ready.
+# The candidate's server stands still from the approval on: no endpoint is ready.
 cutover_service_does_not_follow() {
   local pid
-  cutover_begins "$1"
-  reaches "pgf/$1" step '^(fence|switch|service-agrees)$' 180
+  cutover_asked "$1"
+  phase "pgf/$1" AwaitingApproval 240
   pid=$(container_pid "name=$(other_member "$from")" postgresql)
   kill -STOP "$pid"
+  approve "pgf/$1"
   _scene_until 240 "the switch is taken back" selector_is_again "$from" "$1" || { kill -CONT "$pid"; fail "the selector is $(selector)"; }
   kill -CONT "$pid"
   cutover_put_back "$1" ServiceDoesNotFollow "s after the switch"
@@ -569,10 +570,9 @@ salvage_killed_at_one() { # it gets its count back
 # The cutover away from it; the selector still leads to the dead one.
 salvaged() {
   [ "$(replicas postgresql)/$(replicas postgresql-standby)" != 0/1 ] || return 0
+  local name=good-$RANDOM
   crashed_primary
-  user apply -f - <<<"$(salvage_yaml "good-$RANDOM" "" 'select count(*) from organization' 20000)"
-  local name
-  name=$(scene get pgr -o json | jq -r '.items | max_by(.metadata.creationTimestamp) | .metadata.name')
+  user apply -f - <<<"$(salvage_yaml "$name" "" 'select count(*) from organization' 20000)"
   phase "pgr/$name" AwaitingApproval 240
   approve "pgr/$name"
   settled "pgr/$name" Completed 300
