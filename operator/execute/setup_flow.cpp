@@ -202,6 +202,11 @@ Flow setup_flow(Action& action, const api::TopologySpec& spec) {
     return steps;
   };
   flow.record = release_all;
+  flow.as_before = [](Action& a) -> std::string {
+    if (a.result("setup-pod").is_null()) return "";  // its Job never ran
+    return "Everything is as it was before, but for the role pgrunbook and the agent on the volume: they may "
+           "be there, unused";
+  };
   flow.success = [](Action& a) {
     return fmt::format("{} archives to {}", text_at(a.status.operation.inputs, {"member"}),
                        text_at(a.status.plan, {"facts", "repository"}));

@@ -90,7 +90,6 @@ setup_put_back() { # reason words...: after a failure
   setup_phase Failed 400
   same "reason of setup" "$(setup_field reason)" "$1"
   holds "message of setup" "$(setup_field message)" "${@:2}" "Everything is as it was before"
-  same "safePoint of setup" "$(setup_field safePoint)" "everything is as it was before the action"
   nothing_refused
   setup_wanted Report
   same "replicas of postgresql" "$(replicas postgresql)" 1
