@@ -163,8 +163,8 @@ archiving_again() {
 leave_begins() {
   archiving_again
   : >"$work/leave.out"
-  ( trap - EXIT ERR; set +eE; tests/cluster exec "$out/operator/pgrunbook" leave tfrs --kubeconfig "$(realpath "$admin")" -n "$ns" >"$work/leave.out" 2>"$work/leave.err"; echo $? >"$work/leave.rc" ) </dev/null >/dev/null 2>&1 3<&- &
   rm -f "$work/leave.rc"
+  ( trap - EXIT ERR; set +eE; tests/cluster exec "$out/operator/pgrunbook" leave tfrs --kubeconfig "$(realpath "$admin")" -n "$ns" >"$work/leave.out" 2>"$work/leave.err"; echo $? >"$work/leave.rc" ) </dev/null >/dev/null 2>&1 3<&- &
 }
 leave_ended() { [ -s "$work/leave.rc" ]; }
 leave_says() { # exit code, words...
