@@ -309,6 +309,21 @@ TEST_F(Recording, LeavesTheTranscriptInTheNamespaceAndAJobToArchiveIt) {
   EXPECT_EQ(b.api.writes().size(), 2U) << "written once";
 }
 
+// A pod that takes its time, or a quota that is full for a moment: the Job is there and goes on by itself.
+TEST_F(Recording, IsWaitedForWhileItsPodCannotStart) {
+  (void)record_action(b.a);
+  b.api.merge(
+      k::kJob, "pgf-12345678-record-1",
+      {{"metadata", {{"creationTimestamp", base::format_time(base::now() - std::chrono::seconds(30))}}}});
+  StepResult r = record_action(b.a);
+  EXPECT_EQ(r.kind, Kind::kWaiting);
+  EXPECT_THAT(r.message, HasSubstr("gets no pod"));
+  b.a.status.operation.results["transcript"]["time"] =
+      base::format_time(base::now() - std::chrono::minutes(3));
+  r = record_action(b.a);
+  EXPECT_EQ(r.kind, Kind::kBlocked) << "not for ever: the work itself is done";
+}
+
 TEST_F(Recording, OfWhatWasPutBackSaysWhy) {
   struct {
     const char* reason;
