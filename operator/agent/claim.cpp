@@ -67,6 +67,11 @@ base::Failure claimed(const std::string& mount, const Holder& h) {
 
 }  // namespace
 
+bool after_killed_job(const api::Order& order) {
+  const Json& broken = base::at(order.undo, {"brokenClaim"});
+  return broken.is_array() ? !broken.empty() : broken.is_string() && broken != Json("");
+}
+
 Result<std::string> own_directory(const std::string& mount) {
   std::string directory = mount + "/.pgrunbook";
   PGR_TRY(base::make_directories(directory, kDirectory));

@@ -30,6 +30,10 @@ class VolumeClaim {
   std::string directory_;  // <mount>/.pgrunbook
 };
 
+// Whether the order follows a Job of its action that was killed while it held the volume: what it left half
+// done, a server that is not shut down among it, is our own.
+[[nodiscard]] bool after_killed_job(const api::Order& order);
+
 // Directory of ours on a volume: <mount>/.pgrunbook, made where missing.
 [[nodiscard]] base::Result<std::string> own_directory(const std::string& mount);
 

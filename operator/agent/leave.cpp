@@ -68,7 +68,7 @@ Result<Json> leave(const Order& order, const api::MemberRef& member, Report& rep
   bool running = base::at(order.leave, {"running"}) == true;
   if (base::exists(data + "/PG_VERSION") && !running) {
     PGR_ASSIGN(auto control, control_data_of(data));
-    if (!control.shut_down()) {
+    if (!control.shut_down() && !after_killed_job(order)) {
       return base::fail(base::refused(
           "NotShutDown",
           fmt::format("the server on {} did not end cleanly: pg_control says \"{}\"", data, control.state),

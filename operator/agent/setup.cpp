@@ -101,10 +101,16 @@ Result<Json> settings_now(const std::string& data_directory, const Installed& ag
   return out;
 }
 
+KeptFiles kept_for(const Order& order, const api::MemberRef& member) {
+  return {member.mount, order.setup.attempt == 1
+                            ? order.action.uid
+                            : fmt::format("{}-{}", order.action.uid, order.setup.attempt)};
+}
+
 Result<Answer> put_back(const Order& order, const api::MemberRef& member) {
-  KeptFiles kept(member.mount, order.action.uid);
+  KeptFiles kept = kept_for(order, member);
   PGR_ASSIGN(auto control, control_data_of(member.data_directory));
-  if (!control.shut_down()) PGR_TRY(must_be_stopped(control, member.data_directory));
+  if (!after_killed_job(order)) PGR_TRY(must_be_stopped(control, member.data_directory));
   PGR_TRY(kept.put_back(member.data_directory));
   return succeeded("SetupPutBack",
                    fmt::format("the configuration files of {} are as they were before setup", member.name));
@@ -129,7 +135,7 @@ Result<Answer> set_up(const Order& order, const api::MemberRef& member, Report& 
   PGR_ASSIGN(Installed agent, install_on_member(order));
 
   // From here on something is changed; what fails is put back.
-  KeptFiles kept(member.mount, order.action.uid);
+  KeptFiles kept = kept_for(order, member);
   PGR_TRY(kept.keep(data));
   auto change = [&]() -> Result<Json> {
     report.note("role", "the role pgrunbook and the archive settings are made by postgres --single");
@@ -218,7 +224,11 @@ Result<> KeptFiles::put_back(const std::string& data_directory) const {
     }
     PGR_TRY(base::replace_file(to, content, static_cast<unsigned>(base::number_at(file, {"mode"}))));
   }
-  return base::sync_path(data_directory);
+  PGR_TRY(base::sync_path(data_directory));
+  // What is kept is of this attempt: another one must not put back what the files were before this one.
+  if (::unlink((directory_ + "/kept.json").c_str()) != 0 && errno != ENOENT)
+    return base::fail(base::system_error("remove", directory_ + "/kept.json"));
+  return base::remove_tree(directory_);
 }
 
 Result<Answer> run_setup(const Order& order, Report& report) {

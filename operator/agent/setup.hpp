@@ -15,7 +15,7 @@ class KeptFiles {
       : directory_(mount + "/.pgrunbook/before-setup/" + action_uid) {}
   // pg_hba.conf, postgresql.conf and postgresql.auto.conf; one that is not there is remembered as absent.
   [[nodiscard]] base::Result<> keep(const std::string& data_directory) const;
-  // Exactly the kept bytes and modes, by rename; kNotFound where nothing was kept.
+  // Exactly the kept bytes and modes, by rename, and they are kept no longer; nothing where nothing was kept.
   [[nodiscard]] base::Result<> put_back(const std::string& data_directory) const;
   [[nodiscard]] const std::string& directory() const { return directory_; }
 

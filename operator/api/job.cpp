@@ -110,6 +110,7 @@ Json to_json(const Order& o) {
   if (o.job == jobs::kSetup) {
     j["setup"] = {{"putBack", o.setup.put_back},
                   {"replaceExisting", o.setup.replace_existing},
+                  {"attempt", o.setup.attempt},
                   {"archiveTimeout", o.setup.archive_timeout}};
   }
   if (o.job == jobs::kBackup) {
@@ -203,6 +204,7 @@ Result<Order> order_from_json(const Json& json) {
     base::Reader a(*part, "order.setup");
     a.maybe("putBack", &o.setup.put_back);
     a.maybe("replaceExisting", &o.setup.replace_existing);
+    PGR_TRY(read_int(&a, "attempt", &o.setup.attempt));
     PGR_TRY(read_int(&a, "archiveTimeout", &o.setup.archive_timeout));
     PGR_TRY(a.done());
   }

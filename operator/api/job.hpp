@@ -79,6 +79,7 @@ struct SetupOrder {
   bool put_back = false;          // undo a setup whose proof segment did not arrive
   bool replace_existing = false;  // a foreign archive_command may be replaced
   int archive_timeout = 60;       // seconds
+  int attempt = 1;                // of the topology's setups; each keeps files of its own to put back
 };
 
 struct BackupOrder {

@@ -68,6 +68,29 @@ Result<Json> write_status(kube::Api& api, const kube::Resource& resource, const 
                    World::soon());
 }
 
+Result<> save_action(Action& a, const Json& live, const StatusWriter& write) {
+  auto kept = execute::keep_duty(a, base::at(live, {"operation"}));
+  Json status = api::to_json(a.status);
+  if (!kept) {
+    // What may pass is tried again in silence; of a refusal somebody must hear, and nothing goes on
+    // meanwhile.
+    if (execute::StepResult::of(kept.error()).kind == execute::StepResult::Kind::kWaiting)
+      return base::fail(kept.error());
+    api::ActionStatus told = api::status_of({{"status", live}});
+    told.phase = api::Phase::kBlocked;
+    told.reason = kept.error().reason_or_code();
+    told.message = fmt::format("step {} needs help: {}", told.operation.step, kept.error().text());
+    told.set_conditions(a.meta.generation, base::format_time(base::now()));
+    status = api::to_json(told);
+    if (status == live) return base::fail(kept.error());
+  }
+  PGR_ASSIGN(Json written, write(a, status));
+  a.object = std::move(written);
+  a.meta = api::meta_of(a.object);
+  if (!kept) return base::fail(kept.error());
+  return {};
+}
+
 runtime::Outcome drive(Action& action, const execute::Flow& flow, std::stop_token stop) {
   while (!stop.stop_requested()) {
     api::Phase before = action.status.phase;
@@ -94,12 +117,9 @@ runtime::Outcome reconcile_action(World& world, const kube::Resource& resource, 
   }
   Action a{world, resource, *object, api::meta_of(*object), api::status_of(*object), resource.kind, {}};
   a.save = [](Action& action) -> Result<> {
-    PGR_TRY(execute::keep_duty(action, base::at(action.object, {"status", "operation"})));
-    PGR_ASSIGN(Json written,
-               write_status(action.world.api, action.resource, action.object, api::to_json(action.status)));
-    action.object = std::move(written);
-    action.meta = api::meta_of(action.object);
-    return {};
+    return save_action(action, base::at(action.object, {"status"}), [](Action& x, const Json& status) {
+      return write_status(x.world.api, x.resource, x.object, status);
+    });
   };
   if (api::terminal(a.status.phase)) return runtime::Done{};
   if (a.status.phase == api::Phase::kPending) {

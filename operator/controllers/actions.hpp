@@ -17,6 +17,12 @@ namespace pgrunbook::controllers {
 [[nodiscard]] base::Result<base::Json> write_status(kube::Api& api, const kube::Resource& resource,
                                                     const base::Json& object, const base::Json& status);
 
+// Keeps what must be put back (execute/duty.hpp), then writes the status. `live` is the status as the object
+// has it. Where the duty is refused for good, the live status becomes Blocked with the refusal's words.
+using StatusWriter = std::function<base::Result<base::Json>(execute::Action&, const base::Json& status)>;
+[[nodiscard]] base::Result<> save_action(execute::Action& a, const base::Json& live,
+                                         const StatusWriter& write);
+
 // What the action's kind does.
 [[nodiscard]] base::Result<execute::Flow> flow_of(execute::Action& action);
 

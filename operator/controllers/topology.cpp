@@ -34,13 +34,11 @@ Action setup_of(World& world, const Json& object) {
            kind.kind,
            {}};
   a.save = [](Action& action) -> base::Result<> {
-    PGR_TRY(execute::keep_duty(action, at(action.object, {"status", "setup", "operation"})));
-    Json status = at(action.object, {"status"}).is_object() ? at(action.object, {"status"}) : Json::object();
-    status["setup"] = api::to_json(action.status);
-    PGR_ASSIGN(Json written, write_status(action.world.api, action.resource, action.object, status));
-    action.object = std::move(written);
-    action.meta = api::meta_of(action.object);
-    return {};
+    return save_action(action, at(action.object, {"status", "setup"}), [](Action& x, const Json& setup) {
+      Json whole = at(x.object, {"status"}).is_object() ? at(x.object, {"status"}) : Json::object();
+      whole["setup"] = setup;
+      return write_status(x.world.api, x.resource, x.object, whole);
+    });
   };
   return a;
 }

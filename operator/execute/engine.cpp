@@ -331,11 +331,13 @@ Result<Again> advance(Action& a, const Flow& flow) {
   }
   if (op.rolling_back) {
     bool cancelled = text_at(op.failure, {"reason"}) == "Cancelled";
+    std::string remains = flow.as_before ? flow.as_before(a) : "";
     finish(a, cancelled ? Phase::kCancelled : Phase::kFailed, text_at(op.failure, {"reason"}),
-           (cancelled ? "cancelled; everything is as it was before"
-                      : failure_text(op.failure) + ". Everything is as it was before") +
+           (!remains.empty() ? failure_text(op.failure) + ". " + remains
+            : cancelled      ? "cancelled; everything is as it was before"
+                             : failure_text(op.failure) + ". Everything is as it was before") +
                note,
-           "everything is as it was before the action");
+           !remains.empty() ? remains : "everything is as it was before the action");
   } else {
     if (StepResult r = flow.confirm ? flow.confirm(a) : StepResult::done();
         r.kind != StepResult::Kind::kDone) {

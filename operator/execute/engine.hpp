@@ -24,6 +24,8 @@ struct Flow {
   std::function<StepResult(Action&)> record{};
   // The last look before Completed is said, after the record: anything but done holds it back.
   std::function<StepResult(Action&)> confirm{};
+  // Said once all is put back, where not everything can be; empty: everything is as it was before.
+  std::function<std::string(Action&)> as_before{};
   // Sentence of success.
   std::function<std::string(Action&)> success{};
   bool approval_required = false;

@@ -72,14 +72,19 @@ Step hold_step(const std::string& names) {
   return s;
 }
 
-StepResult record_and_release(Action& a) {
-  StepResult r = record_action(a);
-  if (r.kind == StepResult::Kind::kWaiting) return r;
+StepResult release_all(Action& a) {
   std::vector<std::string> uids;
   for (const Json& uid : a.input("claims")) uids.push_back(uid.get<std::string>());
   StepResult released = release_volumes(a, uids);
-  if (released.kind == StepResult::Kind::kWaiting) return released;
-  return r;
+  // One that may not be removed hides nothing: the next action takes it from one that is over.
+  return released.kind == StepResult::Kind::kWaiting ? released : StepResult::done();
+}
+
+StepResult record_and_release(Action& a) {
+  StepResult r = record_action(a);
+  if (r.kind == StepResult::Kind::kWaiting) return r;
+  StepResult released = release_all(a);
+  return released.kind == StepResult::Kind::kWaiting ? released : r;
 }
 
 Result<sql::Connection> connect_role(Action& a, const plan::SceneView& scene, const plan::MemberView& m) {

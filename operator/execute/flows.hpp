@@ -30,7 +30,9 @@ namespace pgrunbook::execute {
 [[nodiscard]] Json world_covered(const plan::SceneView& scene);
 // Holds / releases the volumes as a step.
 [[nodiscard]] Step hold_step(const std::string& names);
-// record_action, then the volumes are released.
+// The volumes are free again.
+[[nodiscard]] StepResult release_all(Action& a);
+// record_action, then release_all.
 [[nodiscard]] StepResult record_and_release(Action& a);
 // Opens a connection as the role pgrunbook to a member's running pod.
 [[nodiscard]] Result<sql::Connection> connect_role(Action& a, const plan::SceneView& scene,

@@ -26,6 +26,8 @@ Result<Json> policies(World& world) {
 // What may pass by itself is waited for this long before a person is called.
 constexpr auto kPatience = std::chrono::seconds(20);
 
+constexpr auto kRecordPatience = std::chrono::minutes(2);
+
 bool young(const Action& a) {
   auto began = base::parse_time(a.status.start_time, "startTime");
   return began && base::now() - *began < kPatience;
@@ -230,6 +232,7 @@ StepResult release_volumes(Action& a, const std::vector<std::string>& claim_uids
   for (const std::string& uid : claim_uids) {
     std::string name = lease_name(uid);
     auto lease = a.world.api.get(kube::kinds::kLease, a.world.ns, name, World::soon());
+    if (!lease && lease.error().code != ErrorCode::kNotFound) return StepResult::of(lease.error());
     if (!lease || text_at(*lease, {"spec", "holderIdentity"}) != a.meta.uid) continue;
     auto removed = a.world.api.remove(kube::kinds::kLease, a.world.ns, name,
                                       text_at(*lease, {"metadata", "uid"}), World::soon());
@@ -260,7 +263,8 @@ StepResult record_action(Action& a) {
                                   Json{{"data", data}}, "", World::soon());
     }
     if (!created) return StepResult::of(created.error().in("write ConfigMap " + name));
-    a.status.operation.results["transcript"] = {{"configMap", name}};
+    a.status.operation.results["transcript"] = {{"configMap", name},
+                                                {"time", base::format_time(base::now())}};
     a.status.extra["transcript"] = name;
     if (auto saved = a.save(a); !saved) return StepResult::of(saved.error());
   }
@@ -277,7 +281,12 @@ StepResult record_action(Action& a) {
     o.record.transcript_file = "/pgrunbook-transcript/transcript.md";
     o.record.summary = a.status.extra;
   };
-  return run_job(a, *scene, call);
+  StepResult r = run_job(a, *scene, call);
+  // Its Job goes on by itself once its pod can start: not archived is said only where that takes long.
+  auto began = base::parse_time(text_at(a.result("transcript"), {"time"}), "time");
+  if (r.kind == StepResult::Kind::kBlocked && began && base::now() - *began < kRecordPatience)
+    return StepResult::waiting(r.error.text(), std::chrono::seconds(1));
+  return r;
 }
 
 }  // namespace pgrunbook::execute

@@ -62,9 +62,13 @@ Error error_of(const api::Answer& answer) {
   return e;
 }
 
+struct Ended : api::Answer {
+  bool died = false;  // while it worked: nobody knows how far it came, and its claim is on the volume
+};
+
 // The Answer in the pod, or the reason why there is none. nullopt: not ended yet.
-std::optional<api::Answer> ended(const Json& pod) {
-  api::Answer lost;
+std::optional<Ended> ended(const Json& pod) {
+  Ended lost;
   lost.outcome = api::Outcome::kFailed;
   if (const Json* init = container_status(pod, "initContainerStatuses", "agent")) {
     const Json& t = at(*init, {"state", "terminated"});
@@ -79,6 +83,7 @@ std::optional<api::Answer> ended(const Json& pod) {
   const Json& t = work == nullptr ? Json() : at(*work, {"state", "terminated"});
   if (!t.is_object()) {
     if (text_at(pod, {"status", "phase"}) == "Failed") {
+      lost.died = true;
       lost.reason = text_at(pod, {"status", "reason"}, "PodFailed");
       lost.message =
           fmt::format("the Job's pod failed before it answered: {}", text_at(pod, {"status", "message"}));
@@ -88,7 +93,8 @@ std::optional<api::Answer> ended(const Json& pod) {
   }
   auto json = base::parse_json(text_at(t, {"message"}), "the Job's termination message");
   auto answer = json ? api::answer_from_json(*json) : Result<api::Answer>(fail(json.error()));
-  if (answer) return *answer;
+  if (answer) return Ended{*answer};
+  lost.died = true;
   std::string reason = text_at(t, {"reason"}, "Error");
   const bool too_large = reason == "OOMKilled";
   lost.reason = too_large ? "JobOutOfMemory" : "JobDied";
@@ -164,14 +170,15 @@ plan::PodWish wish_of(Action& a, const plan::SceneView& scene, const JobCall& ca
 
 StepResult run_job(Action& a, const plan::SceneView& scene, const JobCall& call) {
   const std::string tries_key = tries_of(call.step);
-  int tries = call.try_again ? static_cast<int>(number_at(a.result(tries_key), {"count"})) : 0;
+  const bool tries_again = call.try_again || call.again_if_died;
+  int tries = tries_again ? static_cast<int>(number_at(a.result(tries_key), {"count"})) : 0;
   std::string name = specs::job_name(a.kind, a.meta.uid, call.step, call.attempt + tries);
   auto job = a.world.api.get(kube::kinds::kJob, a.world.ns, name, World::soon());
   if (!job && job.error().code != ErrorCode::kNotFound)
     return StepResult::of(job.error().in("read Job " + name));
   if (!job) {
     specs::JobRequest q = request_of(a, scene, call, name);
-    if (call.try_again) name_former_tries(a, call.step, &q.order);
+    if (tries_again) name_former_tries(a, call.step, &q.order);
     auto created = a.world.api.create(kube::kinds::kJob, a.world.ns, specs::build_job(q), World::soon());
     if (!created && created.error().code != ErrorCode::kAlreadyExists) {
       // Forbidden by quota or PodSecurity comes here as 403 with the rule's own words.
@@ -179,6 +186,11 @@ StepResult run_job(Action& a, const plan::SceneView& scene, const JobCall& call)
     }
     return StepResult::waiting("starting Job " + name, std::chrono::milliseconds(400));
   }
+  // Every request to leave has the topology's uid: the Jobs of the one before go with its Lease.
+  const Json& owners = at(*job, {"metadata", "ownerReferences"});
+  if (a.flow == "Leave" && owners.is_array() && !owners.empty() &&
+      text_at(owners.front(), {"uid"}) != text_at(a.owner_reference(), {"uid"}))
+    return StepResult::waiting("waiting until Job " + name + " of an earlier request has gone");
   // Blocked with what this Job came to; the next look starts its successor once the pause is over. Pauses
   // grow, because each try leaves a Job behind and namespaces count them.
   auto next_try = [&](const Error& e) {
@@ -205,7 +217,7 @@ StepResult run_job(Action& a, const plan::SceneView& scene, const JobCall& call)
                       "AnswerLost",
                       fmt::format("Job {} is complete, but its pod is gone and with it the answer", name),
                       "somebody removed the pod; look at the namespace's events");
-        return call.try_again ? next_try(e) : StepResult::failed(e);
+        return tries_again ? next_try(e) : StepResult::failed(e);
       }
     }
     if (!older_than(*job, kPodStart)) return StepResult::waiting("waiting for the pod of Job " + name);
@@ -216,7 +228,7 @@ StepResult run_job(Action& a, const plan::SceneView& scene, const JobCall& call)
     return StepResult::blocked(e);
   }
   if (call.data == specs::Mount::kReadWrite) {
-    if (call.try_again) {
+    if (tries_again) {
       note_try(a, call.step, *pod);
     } else {
       note_pod(a, call.step, *pod);
@@ -229,7 +241,7 @@ StepResult run_job(Action& a, const plan::SceneView& scene, const JobCall& call)
       case api::Outcome::kBlocked:
         return call.try_again ? next_try(error_of(*answer)) : StepResult::blocked(error_of(*answer));
       default: {
-        if (call.try_again) return next_try(error_of(*answer));
+        if (call.try_again || (call.again_if_died && answer->died)) return next_try(error_of(*answer));
         StepResult r = StepResult::failed(error_of(*answer));
         r.result = answer->result;
         return r;
@@ -306,7 +318,8 @@ Result<std::optional<api::Answer>> job_answer(Action& a, const std::string& step
   if (!job) return fail(job.error());
   PGR_ASSIGN(Json pod, pod_of(a, name));
   if (pod.is_null()) return std::optional<api::Answer>{};
-  return ended(pod);
+  auto end = ended(pod);
+  return end ? std::optional<api::Answer>(*end) : std::nullopt;
 }
 
 }  // namespace pgrunbook::execute

@@ -22,6 +22,9 @@ struct JobCall {
   // Where there is no way back from failing (putting back, and what follows the point of no return): a Job
   // that failed is Blocked and tried again under the next number, for ever.
   bool try_again = false;
+  // A Job that died unanswered is tried again likewise, one that answered has failed: for work that goes on
+  // where it was left.
+  bool again_if_died = false;
 };
 
 // kDone with the Answer's result; kFailed with its reason; kWaiting with the last progress line; kBlocked

@@ -119,6 +119,7 @@ StepResult leave_job(Action& a, const std::string& name) {
   call.member = m;
   call.data = specs::Mount::kReadWrite;
   call.attempt = a.status.operation.attempt;
+  call.again_if_died = true;  // it left its claim on the volume, and perhaps half of its work
   call.fill = [&](api::Order& o) { o.leave = {{"running", m->replicas > 0}, {"former", a.input("former")}}; };
   return run_job(a, *scene, call);
 }
@@ -162,10 +163,20 @@ Flow leave_flow(Action& action) {
     if (restart) steps.push_back(start);
     return steps;
   };
-  flow.record = [](Action& a) {
-    std::vector<std::string> uids;
-    for (const Json& uid : a.input("claims")) uids.push_back(uid.get<std::string>());
-    return release_volumes(a, uids);
+  flow.record = release_all;
+  flow.as_before = [](Action& a) {
+    std::vector<std::string> left, not_yet;
+    for (const Json& member : a.input("members")) {
+      std::string name = member.get<std::string>();
+      (a.result("leave-" + name).is_null() ? not_yet : left).push_back(name);
+    }
+    if (left.empty()) return std::string();
+    if (not_yet.empty())
+      return fmt::format("Nothing of setup is left on {}. HINT: leave again, it ends what remains",
+                         fmt::join(left, ", "));
+    return fmt::format(
+        "Nothing of setup is left on {}; {} is as it was. HINT: leave again, it goes on from here",
+        fmt::join(left, ", "), fmt::join(not_yet, ", "));
   };
   flow.success = [](Action& a) {
     return fmt::format(

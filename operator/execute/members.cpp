@@ -83,6 +83,12 @@ Result<sql::Target> login_of(World& world, const plan::SceneView& scene, const p
                                : application_login(world, scene, m, wanted);
 }
 
+// If this process stood still, its own session would hold the shutdown until the kubelet's SIGKILL after 30
+// s. From version 14 on the server ends it before.
+void end_if_idle(sql::Connection& session) {
+  (void)session.query("set idle_session_timeout = '20s'", {}, quick());
+}
+
 void end_others(sql::Connection& session) {
   auto left = sessions(session);
   if (!left) return;
@@ -93,7 +99,8 @@ void end_others(sql::Connection& session) {
 // The kubelet sends SIGTERM: new connections are refused from then on, so whom we end now cannot come back.
 void see_it_off(Action& a, const sql::Target& target, sql::Connection& session) {
   Deadline limit = Deadline::after(seconds(60));
-  while (!limit.passed() && !a.world.stop.stop_requested()) {
+  for (int look = 1; !limit.passed() && !a.world.stop.stop_requested(); ++look) {
+    if (look % 20 == 0) (void)session.query("select 1", {}, quick());  // not idle
     auto probe = a.world.connect(target, quick());
     if (!probe) {
       if (probe.error().reason == "ShuttingDown") end_others(session);
@@ -174,7 +181,10 @@ StepResult stop_member(Action& a, const std::string& step, const std::string& na
       if (!a.world.terminations.closed_before(text_at(m->pods.front(), {"metadata", "uid"}))) {
         auto target = login_of(a.world, *scene, *m, login, Wanted::kEnding);
         if (target) {
-          if (auto session = a.world.connect(*target, quick())) see_it_off(a, *target, *session);
+          if (auto session = a.world.connect(*target, quick())) {
+            end_if_idle(*session);
+            see_it_off(a, *target, *session);
+          }
         }
       }
       return StepResult::waiting(fmt::format("waiting for the pod of {} to end", name), milliseconds(200));
@@ -206,6 +216,7 @@ StepResult stop_member(Action& a, const std::string& step, const std::string& na
   if (!target) return StepResult::of(target.error());
   auto session = a.world.connect(*target, quick());
   if (!session) return StepResult::of(session.error());
+  end_if_idle(*session);
 
   auto others = sessions(*session);
   if (!others) return StepResult::of(others.error());

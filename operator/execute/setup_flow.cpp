@@ -112,13 +112,16 @@ StepResult setup_job(Action& a, bool put_back) {
   if (!claim) return StepResult::of(claim.error());
   JobCall call;
   call.step = put_back ? "put-back" : "setup";
+  // Its tries are counted by the Job's number, so an attempt has a name of its own.
+  if (int n = a.status.operation.attempt; put_back && n > 1) call.step = fmt::format("put-back-{}", n);
   call.job = api::jobs::kSetup;
   call.try_again = put_back;
   call.member = m;
   call.data = specs::Mount::kReadWrite;
   call.with_application_login = true;
-  call.attempt = a.status.operation.attempt;
+  call.attempt = put_back ? 1 : a.status.operation.attempt;
   call.fill = [&](api::Order& o) {
+    o.setup.attempt = a.status.operation.attempt;
     o.setup.put_back = put_back;
     if (!claim->empty()) o.undo = {{"brokenClaim", *claim}};
     o.setup.replace_existing = at(a.status.operation.inputs, {"replaceExisting"}) == Json(true);
@@ -205,10 +208,11 @@ Flow setup_flow(Action& action, const api::TopologySpec& spec) {
     steps.push_back(prove);
     return steps;
   };
-  flow.record = [](Action& a) {
-    std::vector<std::string> uids;
-    for (const Json& uid : a.input("claims")) uids.push_back(uid.get<std::string>());
-    return release_volumes(a, uids);
+  flow.record = release_all;
+  flow.as_before = [](Action& a) -> std::string {
+    if (a.result("setup-pod").is_null()) return "";  // its Job never ran
+    return "Everything is as it was before, but for the role pgrunbook and the agent on the volume: they may "
+           "be there, unused";
   };
   flow.success = [](Action& a) {
     return fmt::format("{} archives to {}", text_at(a.status.operation.inputs, {"member"}),

@@ -145,3 +145,30 @@ operator_restarts() { scene get pods -l app.kubernetes.io/name=pgrunbook,app.kub
 policy_yaml() { scene get networkpolicy "$@" -o json | jq 'del(.. | .resourceVersion?, .uid?, .creationTimestamp?, .generation?, .managedFields?)'; }
 # The YAML in a message, as it is.
 yaml_in() { sed -n '/^apiVersion:/,$p' <<<"$1"; }
+
+# ---- a primary that dies
+salvage_yaml() { restore_yaml "$@" && echo "  salvage: StoppedPrimary"; }
+pg_wal() { (cd "$(volume "$1")/userdata/pg_wal" && find . -type f -exec sha256sum {} + | sort -k2); } # member
+salvaged_segment() { field "$1" salvage.last; }                                                        # kind/name
+in_archive() { [ -e "$(volume postgresql-backup-cns)/tfrs/walbackup/${1:0:8}/$1.zst" ]; }              # segment
+server_processes() { # member: of its container, all of that process namespace
+  local id pid
+  id=$(scene get pods -l "name=$1" -o jsonpath='{.items[0].status.containerStatuses[0].containerID}')
+  pid=$(tests/cluster ctr tasks ls | awk -v id="${id#containerd://}" '$1 == id { print $2 }')
+  [ -n "$pid" ] || fail "$1 has no process"
+  [ "$(readlink "/proc/$pid/ns/pid")" != "$(readlink /proc/self/ns/pid)" ] || fail "$1 has no process namespace of its own"
+  pgrep --ns "$pid" --nslist pid
+}
+# All processes at once, and without a control file the next one cannot start.
+kill_primary() { # member
+  local pids
+  pids=$(server_processes "$1")
+  # shellcheck disable=SC2086
+  kill -STOP $pids
+  head -c 8192 /dev/urandom | dd of="$(volume "$1")/userdata/global/pg_control" conv=notrunc status=none
+  # shellcheck disable=SC2086
+  kill -KILL $pids
+  scene delete pod -l "name=$1" --force --grace-period=0
+  _scene_until 120 "$1 crash-loops" crash_loops "$1" || fail "$1 does not crash-loop"
+}
+crash_loops() { [ "$(scene get pods -l "name=$1" -o jsonpath='{.items[0].status.containerStatuses[0].restartCount}')" -ge 1 ]; }

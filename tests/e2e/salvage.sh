@@ -9,11 +9,6 @@ prepare() {
   e2e_backup
 }
 
-salvage_yaml() { restore_yaml "$@" && echo "  salvage: StoppedPrimary"; }
-pg_wal() { (cd "$(volume postgresql)/userdata/pg_wal" && find . -type f -exec sha256sum {} + | sort -k2); }
-salvaged_segment() { field "$1" salvage.last; } # kind/name
-in_archive() { [ -e "$(volume postgresql-backup-cns)/tfrs/walbackup/${1:0:8}/$1.zst" ]; } # segment
-
 running_primary_is_not_salvaged() {
   user apply -f - <<<"$(salvage_yaml running "")"
   finished pgr/running Failed 120
@@ -30,10 +25,10 @@ stopped_by_hand_and_started_again() {
   writes_on "before the stop"
   scene_scale "$ns" postgresql 0
   acknowledged >"$work/by-hand"
-  wal=$(pg_wal)
+  wal=$(pg_wal postgresql)
   user apply -f - <<<"$(salvage_yaml by-hand "" 'select count(*) from organization' 20000)"
   finished pgr/by-hand Completed 300
-  same "pg_wal of the stopped primary" "$(pg_wal)" "$wal"
+  same "pg_wal of the stopped primary" "$(pg_wal postgresql)" "$wal"
   same "replicas of the members" "$(replicas postgresql)/$(replicas postgresql-standby)" 0/1
   all_there postgresql-standby "$work/by-hand"
   says pgr/by-hand "postgresql was salvaged to $(field pgr/by-hand salvage.endLSN)" "stays at 0 with its data untouched"
@@ -49,31 +44,9 @@ stopped_by_hand_and_started_again() {
   same "failures of the archiver" "$(scene_sql "$ns" postgresql 'select failed_count from pg_stat_archiver')" 0
 }
 
-server_processes() { # of the primary's container: all of that process namespace
-  local id pid
-  id=$(scene get pods -l name=postgresql -o jsonpath='{.items[0].status.containerStatuses[0].containerID}')
-  pid=$(tests/cluster ctr tasks ls | awk -v id="${id#containerd://}" '$1 == id { print $2 }')
-  [ -n "$pid" ] || fail "the primary has no process"
-  [ "$(readlink "/proc/$pid/ns/pid")" != "$(readlink /proc/self/ns/pid)" ] || fail "the primary has no process namespace of its own"
-  pgrep --ns "$pid" --nslist pid
-}
-# Under write load, all processes at once, and without a control file the next one cannot start.
-kill_primary() {
-  local pids
-  writes_on "before the kill"
-  pids=$(server_processes)
-  # shellcheck disable=SC2086
-  kill -STOP $pids
-  head -c 8192 /dev/urandom | dd of="$(volume postgresql)/userdata/global/pg_control" conv=notrunc status=none
-  # shellcheck disable=SC2086
-  kill -KILL $pids
-  scene delete pod -l name=postgresql --force --grace-period=0
-  _scene_until 120 "the primary crash-loops" crash_loops || fail "the primary does not crash-loop"
-}
-crash_loops() { [ "$(scene get pods -l name=postgresql -o jsonpath='{.items[0].status.containerStatuses[0].restartCount}')" -ge 1 ]; }
-
 killed_primary_gets_its_count_back() {
-  kill_primary
+  writes_on "before the kill"
+  kill_primary postgresql
   acknowledged >"$work/acknowledged"
   user apply -f - <<<"$(salvage_yaml wrong "" 'select count(*) from organization' 19999)"
   phase pgr/wrong AwaitingApproval 120
@@ -89,12 +62,12 @@ killed_primary_gets_its_count_back() {
 
 killed_primary_loses_nothing() {
   local wal
-  wal=$(pg_wal)
+  wal=$(pg_wal postgresql)
   user apply -f - <<<"$(salvage_yaml killed "" 'select count(*) from organization' 20000)"
   phase pgr/killed AwaitingApproval 120
   approve pgr/killed
   finished pgr/killed Completed 300
-  same "pg_wal of the dead primary" "$(pg_wal)" "$wal"
+  same "pg_wal of the dead primary" "$(pg_wal postgresql)" "$wal"
   same "replicas of the members" "$(replicas postgresql)/$(replicas postgresql-standby)" 0/1
   all_there postgresql-standby "$work/acknowledged"
   ! in_archive "$(salvaged_segment pgr/killed)" || fail "the last segment lies in the archive under its final name"

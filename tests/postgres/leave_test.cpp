@@ -61,6 +61,25 @@ TEST_F(LeaveJob, PutsBackWhatWasThereBeforeAndKeepsWhatCameSince) {
             (base::Json{{"role", "Dropped"}, {"settings", "Unchanged"}, {"pgHba", "Unchanged"}}));
 }
 
+// Killed while it worked: the next one takes the volume over and ends the work.
+TEST_F(LeaveJob, GoesOnAfterOneThatWasKilled) {
+  Server& primary = make_primary();
+  Answer made = must_succeed(setup_order());
+  primary.start();
+  primary.kill_hard();
+  Order leave = leave_order(made);
+  test::write_file(
+      primary_mount() + "/.pgrunbook/claim",
+      fmt::format(R"({{"podUID":"dead","actionUID":"{}","job":"Leave","since":"2026-11-20T15:00:00Z"}})",
+                  leave.action.uid));
+  EXPECT_EQ(run(leave).reason, "VolumeClaimed");
+  leave.undo = {{"brokenClaim", base::Json::array({"dead"})}};
+  EXPECT_EQ(must_succeed(leave).result["role"], "Dropped");
+  EXPECT_FALSE(base::exists(primary_mount() + "/.pgrunbook/claim"));
+  primary.start();
+  EXPECT_EQ(primary.sql("SELECT count(*) FROM pg_roles WHERE rolname = 'pgrunbook'"), "0");
+}
+
 TEST_F(LeaveJob, AFencedVolumeKeepsItsFenceAndItsRole) {
   Server& primary = make_primary();
   Answer made = must_succeed(setup_order());

@@ -88,6 +88,54 @@ TEST_F(SetupJob, IsPutBackToTheByte) {
   EXPECT_EQ(configuration(), before);
 }
 
+// What was kept is of one attempt: the next one starts from what the files are by then.
+TEST_F(SetupJob, IsPutBackToWhatItFoundNotToWhatAnEarlierOneFound) {
+  make_primary();
+  Order back = setup_order();
+  back.setup.put_back = true;
+  must_succeed(setup_order());
+  must_succeed(back);
+  std::string hba = primary_->data() + "/pg_hba.conf";
+  test::write_file(hba, must(base::read_file(hba)) + "# a line that came between\n");
+  auto between = configuration();
+  Order second = setup_order();
+  second.setup.attempt = back.setup.attempt = 2;
+  must_succeed(second);
+  must_succeed(back);
+  EXPECT_EQ(configuration(), between);
+
+  // A third one, after a second that was never put back.
+  must_succeed(second);
+  test::write_file(hba, must(base::read_file(hba)) + "# and another\n");
+  between = configuration();
+  second.setup.attempt = back.setup.attempt = 3;
+  must_succeed(second);
+  must_succeed(back);
+  EXPECT_EQ(configuration(), between);
+}
+
+// SIGKILL in the middle of postgres --single: the files come back, and the server's next start recovers.
+TEST_F(SetupJob, ThatWasKilledIsPutBack) {
+  Server& primary = make_primary();
+  auto before = configuration();
+  Order setup = setup_order(), back = setup_order();
+  must_succeed(setup);
+  primary.start();
+  primary.kill_hard();
+  test::write_file(
+      primary_mount() + "/.pgrunbook/claim",
+      fmt::format(R"({{"podUID":"dead","actionUID":"{}","job":"Setup","since":"2026-11-20T15:00:00Z"}})",
+                  setup.action.uid));
+  back.setup.put_back = true;
+  auto a = run(back);
+  EXPECT_EQ(a.reason, "VolumeClaimed");
+  back.undo = {{"brokenClaim", "dead"}};
+  EXPECT_EQ(must_succeed(back).reason, "SetupPutBack");
+  EXPECT_EQ(configuration(), before);
+  EXPECT_FALSE(base::exists(primary_mount() + "/.pgrunbook/claim"));
+  primary.start();
+}
+
 TEST_F(SetupJob, ThatChangedNothingHasNothingToPutBack) {
   make_primary();
   auto before = configuration();

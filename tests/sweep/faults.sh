@@ -1,5 +1,11 @@
 # What else can die, stand still or come twice. Sourced after tests/sweep/steps.sh.
 # shellcheck shell=bash
+# The first leaves a standby that can take over, the second takes it; those behind restore it again.
+faults=(two_jobs_on_one_volume leader_stands_still two_operators replies_are_lost kubelet_dies apiserver_dies)
+standby_ready() { # name: a restored standby, if there is none yet
+  [ -e "$work/restored" ] || restore_case "$1"
+  rm -f "$work/restored"
+}
 
 # Our recovery Job copied by hand under another name: one volume, two Jobs. The claim file stops the second.
 two_jobs_on_one_volume() { # name
@@ -20,12 +26,14 @@ two_jobs_on_one_volume() { # name
   same "promoted timelines of $1" "$(jq -r .result.newTimeline "$(volume "$to")/.pgrunbook/undo-$(uid "pgr/$1").json")" "$(field "pgr/$1" reached.timeline)"
   nothing_held "pgr/$1"
   rm -rf "$(volume "$to")"/userdata.pgrunbook-*
+  touch "$work/restored"
 }
 
 # Two operators at once, neither knowing of a leader: names, tests in patches and resourceVersions hold the acts to one.
 two_operators() { # name
   operator_start second --no-leader-election --health-port 8081
   restore_case "$1-r"
+  rm -f "$work/restored"
   cutover_case "$1-f"
   [ "$(wc -l <"$work/second.log")" -gt 3 ] || fail "the second operator did nothing"
   operator_stop second
@@ -33,25 +41,37 @@ two_operators() { # name
 # With leader election: the holder stands still for longer than its Lease in the middle of a cutover, the other takes
 # over and ends it, and then the first one goes on.
 leader_stands_still() { # name
-  local from to pid
+  local from to pid leader
   operator_stop
   scene delete lease pgrunbook --ignore-not-found >/dev/null
   operator_start operator --health-port 8080
   _scene_until 60 "the first leads" lease_held || fail "nobody leads"
   operator_start second --health-port 8081
-  restore_case "$1-r"
+  standby_ready "$1-r"
   from=$(primary_now) to=$(other_member "$(primary_now)")
   : >"$work/writes.jsonl"
   cutover_begins "$1-f"
   reaches "pgf/$1-f" step '^(stop-primary|fence)$' 180
+  leader=$(scene get lease pgrunbook -o jsonpath='{.spec.holderIdentity}')
   pid=$(cat "$work/operator.pid")
   kill -STOP "$pid"
   settled "pgf/$1-f" Completed 300
+  [ "$(scene get lease pgrunbook -o jsonpath='{.spec.holderIdentity}')" != "$leader" ] || fail "the one that stands still still leads"
   cut_over "$1-f" "$from" "$to"
   kill -CONT "$pid"
   sleep 5
+  ! kill -0 "$pid" 2>/dev/null || fail "the one that stood still goes on without its Lease"
   cut_over "$1-f" "$from" "$to"
   operator_stop second
+}
+# The operator lives, and of every write that differs the first reply never comes: whether it was done only a look tells.
+replies_are_lost() { # name
+  refuse '999 ^(POST|PATCH|DELETE) .*'
+  restore_case "$1-r"
+  rm -f "$work/restored"
+  cutover_case "$1-f"
+  [ "$(jq -r 'select(.lost) | .what' "$work/writes.jsonl" | wc -l)" -ge 20 ] || fail "only these replies were lost: $(jq -r 'select(.lost) | .what' "$work/writes.jsonl")"
+  nothing_refused
 }
 lease_held() { [ -n "$(scene get lease pgrunbook -o jsonpath='{.spec.holderIdentity}' 2>/dev/null)" ]; }
 
@@ -82,5 +102,11 @@ dies_in_a_cutover() { # name component
   settled "pgf/$1" Completed 400
   cut_over "$1" "$from" "$to"
 }
-kubelet_dies() { dies_in_a_restore "$1-r" kubelet@1 && : >"$work/writes.jsonl" && dies_in_a_cutover "$1-f" kubelet@1; }
-apiserver_dies() { dies_in_a_restore "$1-r" kube-apiserver && : >"$work/writes.jsonl" && dies_in_a_cutover "$1-f" kube-apiserver; }
+dies_twice() { # name component
+  rm -f "$work/restored"
+  dies_in_a_restore "$1-r" "$2"
+  : >"$work/writes.jsonl"
+  dies_in_a_cutover "$1-f" "$2"
+}
+kubelet_dies() { dies_twice "$1" kubelet@1; }
+apiserver_dies() { dies_twice "$1" kube-apiserver; }

@@ -186,6 +186,45 @@ cut_over() { # name from to
   writes_on "after cutover $name"
 }
 
+# The primary dies under write load; the other member takes over with every commit it acknowledged. Afterwards the
+# members have changed places, and the dead one can be restored to.
+salvage_case() { # name
+  local name=$1 from to data before timelines id wal last pod
+  from=$(primary_now) to=$(other_member "$(primary_now)")
+  data=$(volume "$to")/userdata
+  before=$(inode "$data") timelines=$(histories)
+  # This pod has only known the present primary; others' ids may have stayed on a former one.
+  pod=$(scene get pods -l name=tfrs -o jsonpath='{.items[0].metadata.name}')
+  writes_on "before the kill"
+  kill_primary "$from"
+  writes | awk -v pod="$pod" '$1 == pod { print $2 }' | sort -u >"$work/acknowledged"
+  wal=$(pg_wal "$from")
+  user apply -f - <<<"$(salvage_yaml "$name" "" 'select count(*) from organization' 20000 | sed "s/{name: postgresql-standby}/{name: $to}/")"
+  phase "pgr/$name" AwaitingApproval 240
+  approve "pgr/$name"
+  settled "pgr/$name" Completed 400
+  id=$(uid "pgr/$name")
+  all_there "$to" "$work/acknowledged"
+  same "pg_wal of the dead primary" "$(pg_wal "$from")" "$wal"
+  same "replicas of the members" "$(replicas "$from")/$(replicas "$to")" 0/1
+  same "former data directory" "$(inode "$data.pgrunbook-${id:0:8}")" "$before"
+  [ "$(inode "$data")" != "$before" ] || fail "the data directory is the former one"
+  same "journals of exchanges" "$(jq -r .state "$(volume "$to")/.pgrunbook/undo-$id.json")" Exchanged
+  same "promoted timelines" "$(($(histories) - timelines))" 1
+  same "end of what was salvaged" "$(jq -r .endLSN "$(archive)/salvage/$id/salvage.json")" "$(field "pgr/$name" salvage.endLSN)"
+  last=$(salvaged_segment "pgr/$name")
+  [ -z "$last" ] || ! in_archive "$last" || fail "the last, incomplete segment lies in the archive under its final name"
+  same "ledger entries of $name" "$(ledger "PostgresRestore-$name")" 1
+  [ ! -e "$(volume "$to")/.pgrunbook/claim" ] || fail "the volume of $to is still claimed"
+  jobs_once "pgr/$name" plan salvage resolve recover proof record
+  nothing_held "pgr/$name"
+  rm -rf "$data.pgrunbook-${id:0:8}"
+  cutover_case "$name-cutover"
+  holds "the fence's proof" "$(field "pgf/$name-cutover" fence.proof)" "Salvaged to $(field "pgr/$name" salvage.endLSN)"
+  same "status.dataLoss" "$(field "pgf/$name-cutover" dataLoss.transactions)/$(field "pgf/$name-cutover" dataLoss.exact)" 0/true
+  all_there "$to" "$work/acknowledged"
+}
+
 # A prepared namespace: a backup to restore from, clients let in to both members, the operator outside.
 prepare_sweep() {
   [[ $work = /* ]] || work=$PWD/$work
@@ -196,11 +235,11 @@ prepare_sweep() {
   operator_moves_out
 }
 # Finished actions and their Jobs: the quota counts Jobs.
-tidy_up() { user delete pgr,pgf --all --wait=false >/dev/null; }
+tidy_up() { user delete pgr,pgf,pgb --all --wait=false >/dev/null; }
 
 # ---- killed
 # One run of an action in which the operator dies at each of its writes twice.
-chain() { # backup|restore|cutover
+chain() { # backup|restore|cutover|salvage
   local began=$SECONDS half
   outside_begins --chain 1
   "$1_case" "chain-$1"
@@ -210,18 +249,18 @@ chain() { # backup|restore|cutover
   half=$(jq -rs 'group_by(.what)[] | select(any(.killed == "before") and (any(.killed == "after") | not)) | .[0].what' "$work/writes.jsonl")
   [ -z "$(grep -v '/status ' <<<"$half" || true)" ] || fail "killed before and never after: $half"
   [ "$(jq -rs '[.[] | select(.killed == "after" and .method == "POST")] | length' "$work/writes.jsonl")" -ge 3 ] || fail "the chain met fewer than three creations: $(kills)"
-  [ "$1" != cutover ] || [ "$(jq -rs '[.[] | select(.killed != null and (.target | test("/services/")))] | length' "$work/writes.jsonl")" = 2 ] || fail "the switch was not killed twice"
+  [[ $1 != @(cutover|salvage) ]] || [ "$(jq -rs '[.[] | select(.killed != null and (.target | test("/services/")))] | length' "$work/writes.jsonl")" = 2 ] || fail "the switch was not killed twice"
   echo "chain $1: $(writes_that_differ) writes that differ, killed $(kills), $((SECONDS - began)) s"
 }
 # One kill at one write: N of those that differ, the topology's own status aside.
-single() { # backup|restore|cutover N before|after
+single() { # backup|restore|cutover|salvage N before|after
   outside_begins --distinct 1 --skip /postgrestopologies/ --kill-at "$2" --when "$3"
   "$1_case" "$1-$2-$3"
   operator_stop
   proxy_stop
   [ "$(jq -s 'map(select(.killed != null)) | length' "$work/writes.jsonl")" = 1 ] || echo "NOT REACHED: this run had $(writes_that_differ) writes"
 }
-count_writes() { # backup|restore|cutover: how many there are to kill at
+count_writes() { # backup|restore|cutover|salvage: how many there are to kill at
   outside_begins --distinct 1 --skip /postgrestopologies/
   "$1_case" "$1-unharmed"
   operator_stop

@@ -176,6 +176,19 @@ TEST_F(ProxyTest, NumbersOfWritesThatDifferDoNotCountRepetitions) {
   EXPECT_EQ(kills_, 1);
 }
 
+TEST_F(ProxyTest, AChainMayBeOfSomeWritesOnly) {
+  CountingProxy::Options options;
+  options.chain = true;
+  options.only = "^POST .*/b$";
+  start(options);
+  EXPECT_TRUE(create("a"));
+  EXPECT_FALSE(create("b"));
+  EXPECT_FALSE(create("b"));
+  EXPECT_TRUE(create("c"));
+  EXPECT_EQ(kills_, 2);
+  EXPECT_EQ(proxy_->writes(), 1);
+}
+
 TEST_F(ProxyTest, AnswersChosenWritesWithAFailureAsLongAsToldTo) {
   CountingProxy::Options options;
   options.fail_file = directory_ + "/fail";
@@ -188,6 +201,22 @@ TEST_F(ProxyTest, AnswersChosenWritesWithAFailureAsLongAsToldTo) {
   ASSERT_TRUE(base::replace_file(options.fail_file, ""));
   EXPECT_TRUE(create("b"));
   EXPECT_EQ(done_, (std::vector<std::string>{"a", "b"}));
+}
+
+TEST_F(ProxyTest, LosesTheFirstReplyOfEachWriteThatDiffers) {
+  CountingProxy::Options options;
+  options.fail_file = directory_ + "/fail";
+  start(options);
+  ASSERT_TRUE(base::replace_file(options.fail_file, "999 jobs/"));
+  EXPECT_EQ(create("a").error().code, ErrorCode::kInDoubt);
+  EXPECT_TRUE(create("a"));
+  EXPECT_EQ(create("b").error().code, ErrorCode::kInDoubt);
+  EXPECT_TRUE(create("lease", kLease));
+  EXPECT_EQ(done_, (std::vector<std::string>{"a", "a", "b", "lease"})) << "each reached the API server";
+  EXPECT_EQ(log()[0]["lost"], true);
+  EXPECT_TRUE(log()[0]["killed"].is_null());
+  EXPECT_FALSE(log()[1].contains("lost"));
+  EXPECT_EQ(kills_, 0);
 }
 
 TEST(ProxyKnows, WhatAWriteIsHoweverOftenItIsTried) {

@@ -163,14 +163,15 @@ void CountingProxy::serve(const std::shared_ptr<TlsSocket>& client) {
   // A Lease counts for nothing, but may be refused.
   const std::string what = request->method == "GET" ? "" : what_of(*request);
   const int failure = what.empty() ? 0 : failure_of(what);
-  const Turn turn = write && failure == 0 ? turn_of(*request, what) : Turn();
+  const Turn turn = write && (failure == 0 || failure == kLoseReply) ? turn_of(*request, what) : Turn();
   if (turn.kill == When::kBefore) {
     log(turn.number, *request, what, 0, "before");
     kill_now();
     client->reset();
     return;
   }
-  if (failure != 0) {
+  const bool lose = failure == kLoseReply && first_loss_of(what);
+  if (failure != 0 && failure != kLoseReply) {
     log(0, *request, what, failure, nullptr);
     std::string body = Json{
         {"kind", "Status"},
@@ -211,8 +212,8 @@ void CountingProxy::serve(const std::shared_ptr<TlsSocket>& client) {
     client->reset();
     return;
   }
-  if (write) log(turn.number, *request, what, status_of(reply_head), nullptr);
-  if (reply_head.empty()) {
+  if (write) log(turn.number, *request, what, status_of(reply_head), nullptr, lose);
+  if (reply_head.empty() || lose) {
     client->reset();
     return;
   }
@@ -240,9 +241,15 @@ int CountingProxy::failure_of(const std::string& what) const {
   return 0;
 }
 
+bool CountingProxy::first_loss_of(const std::string& what) {
+  std::lock_guard lock(mutex_);
+  return lost_.insert(what).second;
+}
+
 CountingProxy::Turn CountingProxy::turn_of(const HttpRequest& request, const std::string& what) {
   Turn turn;
   if (!options_.skip.empty() && request.target.find(options_.skip) != std::string::npos) return turn;
+  if (!options_.only.empty() && !matches(options_.only, what)) return turn;
   std::lock_guard lock(mutex_);
   int times = ++seen_[what];
   if (!options_.distinct && !options_.chain) {
@@ -274,7 +281,7 @@ void CountingProxy::kill_now() {
 }
 
 void CountingProxy::log(int number, const HttpRequest& request, const std::string& what, int status,
-                        const char* killed) {
+                        const char* killed, bool lost) {
   if (options_.log_file.empty()) return;
   auto now = std::chrono::duration_cast<std::chrono::milliseconds>(
       std::chrono::system_clock::now().time_since_epoch());
@@ -285,6 +292,7 @@ void CountingProxy::log(int number, const HttpRequest& request, const std::strin
                       {"what", what}};
   line["status"] = status == 0 ? nlohmann::json() : nlohmann::json(status);
   line["killed"] = killed == nullptr ? nlohmann::json() : nlohmann::json(killed);
+  if (lost) line["lost"] = true;
   std::lock_guard lock(log_mutex_);
   std::string text = line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
   int fd = ::open(options_.log_file.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);

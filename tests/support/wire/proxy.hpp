@@ -12,6 +12,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -47,13 +48,17 @@ class CountingProxy {
     // Every write that differs is killed twice: at its first time before it is forwarded, at its second
     // before its reply. kill_at and when mean nothing then.
     bool chain = false;
-    std::string skip{};       // writes whose target contains this are handed on, not numbered and not killed
-    std::string fail_file{};  // "STATUS REGEX" lines: requests but GET whose what_of matches are answered so
-    std::string pid_file{};   // read at the moment of the kill
-    std::string log_file{};   // one JSON line per write, appended; empty: none
+    std::string skip{};  // writes whose target contains this are handed on, not numbered and not killed
+    std::string only{};  // if set, a regular expression: so are writes whose what_of does not match it
+    // "STATUS REGEX" lines: requests but GET whose what_of matches are answered so. With kLoseReply they are
+    // forwarded, and the first reply of each that differs is lost.
+    std::string fail_file{};
+    std::string pid_file{};  // read at the moment of the kill
+    std::string log_file{};  // one JSON line per write, appended; empty: none
     // In place of SIGKILL to the pid in pid_file (for tests).
     std::function<void()> kill{};
   };
+  static constexpr int kLoseReply = 999;
   explicit CountingProxy(Options options);
   ~CountingProxy();
   CountingProxy(const CountingProxy&) = delete;
@@ -72,11 +77,13 @@ class CountingProxy {
     When kill = When::kNever;
   };
   int failure_of(const std::string& what) const;
+  bool first_loss_of(const std::string& what);
   Turn turn_of(const HttpRequest& request, const std::string& what);
   void accept_all(std::stop_token stop);
   void serve(const std::shared_ptr<TlsSocket>& client);
   void kill_now();
-  void log(int number, const HttpRequest& request, const std::string& what, int status, const char* killed);
+  void log(int number, const HttpRequest& request, const std::string& what, int status, const char* killed,
+           bool lost = false);
 
   const Options options_;
   const Authority authority_{"pgrunbook-proxy"};
@@ -87,6 +94,7 @@ class CountingProxy {
   std::atomic<bool> stopping_ = false;
   std::mutex mutex_;
   std::map<std::string, int> seen_;                // by what_of: how often; guarded by mutex_
+  std::set<std::string> lost_;                     // what_of whose reply was lost; guarded by mutex_
   std::vector<std::weak_ptr<TlsSocket>> sockets_;  // guarded by mutex_
   std::condition_variable ended_;
   int serving_ = 0;  // guarded by mutex_

@@ -11,7 +11,9 @@
 //   --distinct 1                N counts writes that differ
 //   --chain 1                   every write that differs is killed before and, tried again, after
 //   --skip TEXT                 writes whose target contains it are left alone
-//   --fail-file FILE            "STATUS REGEX" lines: writes answered with a failure; read at each write
+//   --only REGEX                so are those that are not this
+//   --fail-file FILE            "STATUS REGEX" lines: writes answered with a failure; read at each write.
+//                               Status 999: forwarded, and the first reply of each that differs is lost
 //   --log FILE                  one JSON line per write
 // Prints "port <n>" once it listens and runs until SIGTERM or SIGINT; then prints "writes <n>" and
 // "kills <n>".
@@ -33,9 +35,9 @@ using pgrunbook::test::CountingProxy;
 
 std::map<std::string, std::string> arguments(int argc, char** argv) {
   std::map<std::string, std::string> values;
-  for (const char* name :
-       {"listen", "names", "upstream", "upstream-ca", "client-cert", "client-key", "kubeconfig", "ca-out",
-        "kubeconfig-out", "kill-at", "when", "pid-file", "log", "distinct", "chain", "skip", "fail-file"}) {
+  for (const char* name : {"listen", "names", "upstream", "upstream-ca", "client-cert", "client-key",
+                           "kubeconfig", "ca-out", "kubeconfig-out", "kill-at", "when", "pid-file", "log",
+                           "distinct", "chain", "skip", "only", "fail-file"}) {
     std::string variable = "PGRUNBOOK_PROXY_";
     for (const char* c = name; *c != '\0'; ++c)
       variable += *c == '-' ? '_' : static_cast<char>(*c - 'a' + 'A');
@@ -110,6 +112,7 @@ int main(int argc, char** argv) {
   options.distinct = !values["distinct"].empty();
   options.chain = !values["chain"].empty();
   options.skip = values["skip"];
+  options.only = values["only"];
   options.fail_file = values["fail-file"];
   if ((options.kill_at > 0 || options.chain) && options.pid_file.empty())
     give_up("to kill it needs --pid-file");

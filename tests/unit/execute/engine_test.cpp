@@ -289,6 +289,16 @@ TEST(RollBack, GoesInReverseAndSaysWhy) {
               Contains("Warning Broken: putting everything back, because recover is broken. HINT: mend it"));
 }
 
+TEST(RollBack, SaysWhatCannotComeBack) {
+  Scripted s({{"hold"}, {"leave-a"}, {"leave-b"}});
+  s.script[2].end = End::kFail;
+  s.remains = "a is left, b is not";
+  s.drive();
+  EXPECT_EQ(s.phase(), "Failed");
+  EXPECT_EQ(s.message(), "leave-b is broken. HINT: mend it. a is left, b is not");
+  EXPECT_EQ(s.text({"safePoint"}), "a is left, b is not");
+}
+
 TEST(RollBack, SkipsStepsThatLeftNothing) {
   Scripted s;
   s.script[1].reverts = false;

@@ -37,7 +37,9 @@ Servers& servers() {
 
 class Cluster {
  public:
-  Cluster(const kube::Resource& kind, const std::string& name, const Json& spec) : kind_(kind), name_(name) {
+  // With dead the primary crash-loops, and nobody answers there.
+  Cluster(const kube::Resource& kind, const std::string& name, const Json& spec, bool dead)
+      : kind_(kind), name_(name), dead_(dead) {
     tfrs::put_scene(api);
     if (kind == k::kFailover) {  // what a restore has left
       api.merge(k::kDeployment, "postgresql-standby", {{"spec", {{"replicas", 1}}}});
@@ -167,6 +169,11 @@ class Cluster {
                  : "10.0.0.5";
     }
     int which = host == "10.0.0.1" ? 0 : 1;
+    if (which == 0 && dead_) {
+      base::Error refused = base::error(base::ErrorCode::kTransient, "connection refused");
+      refused.reason = "Unreachable";
+      return base::fail(refused);
+    }
     sql::Target local = target;
     local.host = "127.0.0.1";
     local.port = server(which).port();
@@ -187,8 +194,9 @@ class Cluster {
 
   void start(const std::string& member) {
     server(index(member)).refuse(std::nullopt);
-    api.put(k::kPod,
-            tfrs::pod(member + "-1", {{"name", member}}, index(member) == 0 ? "10.0.0.1" : "10.0.0.5"));
+    Json pod = tfrs::pod(member + "-1", {{"name", member}}, index(member) == 0 ? "10.0.0.1" : "10.0.0.5");
+    if (dead_ && index(member) == 0) pod["status"]["conditions"][0]["status"] = "False";
+    api.put(k::kPod, pod);
   }
   void endpoints() {
     std::string selected = text_at(api.peek(k::kService, "postgresql"), {"spec", "selector", "name"});
@@ -212,6 +220,12 @@ class Cluster {
   void fence(const std::string& job) {
     fenced_ = true;
     ++acts["fence"];
+    if (dead_) {
+      return finish(job, {{"state", "in production"},
+                          {"salvagedTo", "0/4"},
+                          {"timeline", 1},
+                          {"atStake", {{"transactions", 0}}}});
+    }
     finish(job, {{"state", "shut down"},
                  {"checkpointLSN", "0/5"},
                  {"timeline", 1},
@@ -258,6 +272,15 @@ class Cluster {
              {"status",
               {{"phase", "Running"},
                {"containerStatuses", {{{"name", "work"}, {"state", {{"running", Json::object()}}}}}}}}});
+    if (order->job == api::jobs::kSalvage || (dead_ && order->job == api::jobs::kFence)) {
+      EXPECT_TRUE(api.peek(k::kPod, "postgresql-1").is_null())
+          << order->job << " beside the dead primary's pod";
+      EXPECT_EQ(at(api.peek(k::kDeployment, "postgresql"), {"spec", "replicas"}), 0) << order->job;
+    }
+    if (order->job == api::jobs::kSalvage) {
+      ++acts["salvage"];
+      return finish(name, {{"salvage", "12345678"}, {"endLSN", "0/4"}, {"last", "000000010000000000000004"}});
+    }
     if (order->job == api::jobs::kFence) {
       if (api.peek(k::kPod, "postgresql-1").is_null()) {
         fence(name);
@@ -269,6 +292,7 @@ class Cluster {
     if (order->job == api::jobs::kRecover) {
       EXPECT_TRUE(api.peek(k::kPod, "postgresql-standby-1").is_null())
           << "a recovery beside a running server";
+      EXPECT_EQ(order->recover.salvage, dead_ ? "12345678" : "");
       ++acts["exchange"];
       exchanged_ = true;
       timeline_[1] = 2;
@@ -280,13 +304,19 @@ class Cluster {
     }
     if (order->job == api::jobs::kUndo) exchanged_ = false;
     if (order->job == api::jobs::kUnfence) fenced_ = false;
-    finish(name, {{"backupID", "20261120T150000Z-12345678"},
-                  {"targetLSN", "0/4"},
-                  {"reachedLSN", "0/4"},
-                  {"timeline", 1},
-                  {"forkLSN", "0/3"},
-                  {"storedBytes", 5},
-                  {"atStake", {{"transactions", 3}}}});
+    Json result = {{"backupID", "20261120T150000Z-12345678"},
+                   {"targetLSN", "0/4"},
+                   {"reachedLSN", "0/4"},
+                   {"timeline", 1},
+                   {"forkLSN", "0/3"},
+                   {"storedBytes", 5},
+                   {"atStake", {{"transactions", 3}}}};
+    if (dead_ && kind_ == k::kRestore) result["salvage"] = {{"transactions", 3}, {"endLSN", "0/4"}};
+    if (dead_ && kind_ == k::kFailover) {
+      result["salvage"] = "12345678";
+      result["systemIdentifier"] = "7000000000000000001";
+    }
+    finish(name, result);
   }
 
   std::optional<base::Error> meets(const FakeApi::Call& call, FakeApi::Moment moment) {
@@ -316,6 +346,7 @@ class Cluster {
 
   const kube::Resource& kind_;
   const std::string name_;
+  const bool dead_;
   std::stop_source stop_;
   std::unique_ptr<Terminations> terminations_;
   std::unique_ptr<World> world_;
@@ -330,6 +361,7 @@ struct Case {
   const kube::Resource* kind;
   const char* spec;
   std::vector<std::string> once;  // what is done exactly once where it is Completed
+  bool dead = false;              // the primary
 };
 const Case kCases[] = {
     {"Backup",
@@ -346,6 +378,19 @@ const Case kCases[] = {
      R"({"topologyRef": {"name": "tfrs"}, "type": "Cutover", "candidate": "postgresql-standby"})",
      {"fence", "switch to postgresql-standby", "Job pgf-12345678-plan-1", "Job pgf-12345678-fence-1",
       "Job pgf-12345678-record-1"}},
+    {"Salvage",
+     &k::kRestore,
+     R"({"topologyRef": {"name": "tfrs"}, "source": {"type": "Latest"}, "to": {"type": "Member", "member": {"name": "postgresql-standby"}}, "salvage": "StoppedPrimary"})",
+     {"salvage", "exchange", "Job pgr-12345678-plan-1", "Job pgr-12345678-salvage-1",
+      "Job pgr-12345678-resolve-1", "Job pgr-12345678-recover-1", "Job pgr-12345678-proof-1",
+      "Job pgr-12345678-record-1"},
+     true},
+    {"CutoverFromTheDead",
+     &k::kFailover,
+     R"({"topologyRef": {"name": "tfrs"}, "type": "Cutover", "candidate": "postgresql-standby"})",
+     {"fence", "switch to postgresql-standby", "Job pgf-12345678-plan-1", "Job pgf-12345678-fence-1",
+      "Job pgf-12345678-record-1"},
+     true},
 };
 
 class Flows : public ::testing::TestWithParam<std::tuple<Case, What>> {};
@@ -353,7 +398,7 @@ class Flows : public ::testing::TestWithParam<std::tuple<Case, What>> {};
 TEST_P(Flows, EndInOneOfTwoStates) {
   const auto& [c, what] = GetParam();
   Json spec = Json::parse(c.spec);
-  Cluster unharmed(*c.kind, "it", spec);
+  Cluster unharmed(*c.kind, "it", spec, c.dead);
   const Json before = unharmed.outside();
   unharmed.run();
   ASSERT_EQ(unharmed.text({"phase"}), "Completed") << unharmed.text({"message"});
@@ -364,7 +409,7 @@ TEST_P(Flows, EndInOneOfTwoStates) {
   const bool every = ::getenv("PGRUNBOOK_TEST_EVERY") != nullptr;
   const int stride = every ? 1 : 5 * test::kStride, first = every ? 1 : 1 + static_cast<int>(what) % 5;
   for (int n = first; n <= unharmed.writes; n += stride) {
-    Cluster world(*c.kind, "it", spec);
+    Cluster world(*c.kind, "it", spec, c.dead);
     world.what = what;
     world.at_write = n;
     world.run();

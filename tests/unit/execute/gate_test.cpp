@@ -266,6 +266,18 @@ TEST_F(Volumes, AreReleasedOnlyByTheirHolder) {
   EXPECT_EQ(holder(), "other-uid");
 }
 
+TEST_F(Volumes, AreReleasedOnceTheirLeaseIsSeenAgain) {
+  EXPECT_EQ(hold().kind, Kind::kDone);
+  b.api.fault = [](const test::FakeApi::Call& call, test::FakeApi::Moment) -> std::optional<base::Error> {
+    if (call.verb == "get") return base::error(base::ErrorCode::kUnavailable, "no API server");
+    return std::nullopt;
+  };
+  EXPECT_EQ(release_volumes(b.a, {uid}).kind, Kind::kWaiting) << "not seeing it is not its absence";
+  b.api.fault = nullptr;
+  EXPECT_EQ(release_volumes(b.a, {uid}).kind, Kind::kDone);
+  EXPECT_TRUE(b.api.all(k::kLease).empty());
+}
+
 class Recording : public testing::Test {
  protected:
   Bench b;
@@ -296,6 +308,21 @@ TEST_F(Recording, LeavesTheTranscriptInTheNamespaceAndAJobToArchiveIt) {
   EXPECT_EQ(order().record.transcript_file, "/pgrunbook-transcript/transcript.md");
   EXPECT_EQ(record_action(b.a).kind, Kind::kWaiting);
   EXPECT_EQ(b.api.writes().size(), 2U) << "written once";
+}
+
+// A pod that takes its time, or a quota that is full for a moment: the Job is there and goes on by itself.
+TEST_F(Recording, IsWaitedForWhileItsPodCannotStart) {
+  (void)record_action(b.a);
+  b.api.merge(
+      k::kJob, "pgf-12345678-record-1",
+      {{"metadata", {{"creationTimestamp", base::format_time(base::now() - std::chrono::seconds(30))}}}});
+  StepResult r = record_action(b.a);
+  EXPECT_EQ(r.kind, Kind::kWaiting);
+  EXPECT_THAT(r.message, HasSubstr("gets no pod"));
+  b.a.status.operation.results["transcript"]["time"] =
+      base::format_time(base::now() - std::chrono::minutes(3));
+  r = record_action(b.a);
+  EXPECT_EQ(r.kind, Kind::kBlocked) << "not for ever: the work itself is done";
 }
 
 TEST_F(Recording, OfWhatWasPutBackSaysWhy) {

@@ -337,6 +337,31 @@ TEST_F(Jobs, WhosePodIsGoneAreRemembered) {
   EXPECT_EQ(b.a.result("fence-pod"), (Json{{"uid", "uid-p"}}));
 }
 
+// What goes on where it was left is tried again if nobody answered; an answer is an answer.
+TEST_F(Jobs, ThatGoOnWhereTheyWereLeftFailByTheirAnswerOnly) {
+  call.again_if_died = true;
+  job_is(20);
+  pod_is(ended(answer(api::Outcome::kFailed), 1));
+  EXPECT_EQ(look().kind, Kind::kFailed);
+  pod_is(ended("", 137, "Error"));
+  StepResult died = look();
+  EXPECT_EQ(died.kind, Kind::kBlocked);
+  EXPECT_EQ(died.error.reason, "JobDied");
+  EXPECT_EQ(look().message, "starting Job pgf-12345678-fence-2");
+}
+
+// Leaving again: what an earlier request's Job said is not this one's answer.
+TEST_F(Jobs, OfAnEarlierRequestToLeaveAreWaitedOut) {
+  b.a.flow = "Leave";
+  b.a.owner = {{"kind", "Lease"}, {"uid", "now"}};
+  job_is(5);
+  b.api.merge(k::kJob, kName, {{"metadata", {{"ownerReferences", Json::array({{{"uid", "earlier"}}})}}}});
+  pod_is(ended(answer(api::Outcome::kSucceeded)));
+  EXPECT_EQ(look().message, std::string("waiting until Job ") + kName + " of an earlier request has gone");
+  b.api.merge(k::kJob, kName, {{"metadata", {{"ownerReferences", Json::array({{{"uid", "now"}}})}}}});
+  EXPECT_EQ(look().kind, Kind::kDone);
+}
+
 // Every try can be killed while it holds the volume's claim; the next one is told of all of them, by whoever
 // makes it.
 TEST_F(Jobs, ThatAreTriedAgainMayBreakTheClaimsOfThoseBefore) {

@@ -338,14 +338,14 @@ TEST_F(Stopping, IsCleanAndInOrder) {
   EXPECT_EQ(r.message, "waiting for the pod of postgresql to end");
   std::vector<std::string> heads;
   for (const std::string& s : server.postgres.statements()) heads.push_back(s.substr(0, 34));
-  EXPECT_THAT(heads, ElementsAre("select a.pid, a.usename, host(a.cl", "select current_setting('server_ver",
-                                 "CHECKPOINT", "select (select system_identifier f",
-                                 "select pg_create_restore_point($1)", "select w, pg_walfile_name(w) from ",
-                                 "select count(*) from pg_ls_archive", "select a.pid, a.usename, host(a.cl",
-                                 "select pg_terminate_backend($1::in", "select a.pid, a.usename, host(a.cl",
-                                 "select pg_terminate_backend($1::in"));
+  EXPECT_THAT(heads, ElementsAre("set idle_session_timeout = '20s'", "select a.pid, a.usename, host(a.cl",
+                                 "select current_setting('server_ver", "CHECKPOINT",
+                                 "select (select system_identifier f", "select pg_create_restore_point($1)",
+                                 "select w, pg_walfile_name(w) from ", "select count(*) from pg_ls_archive",
+                                 "select a.pid, a.usename, host(a.cl", "select pg_terminate_backend($1::in",
+                                 "select a.pid, a.usename, host(a.cl", "select pg_terminate_backend($1::in"));
   EXPECT_EQ(server.postgres.statements().back(), "select pg_terminate_backend($1::int) [77]");
-  EXPECT_EQ(server.postgres.statements()[4], "select pg_create_restore_point($1) [pgrunbook stop switch]");
+  EXPECT_EQ(server.postgres.statements()[5], "select pg_create_restore_point($1) [pgrunbook stop switch]");
   EXPECT_EQ(server.postgres.password(), "role-secret");
   EXPECT_EQ(b.logins.front().user, "pgrunbook");
   EXPECT_EQ(b.replicas("postgresql"), 0);

@@ -56,7 +56,7 @@ class Scripted {
 
   // What the flow says.
   bool approval_required = false, plan_only = false, cancel = false, with_record = true, still_true = true;
-  std::string approved;
+  std::string approved, remains;
   base::Json git_changes;
   bool plan_asks = false;    // the plan itself finds that it needs approval
   std::string world = "w1";  // what the plan's digest covers
@@ -106,6 +106,7 @@ class Scripted {
         return record_result;
       };
     }
+    f.as_before = [this](execute::Action&) { return remains; };
     f.success = [](execute::Action&) { return std::string("all is well"); };
     f.approval_required = approval_required;
     f.plan_only = plan_only;
