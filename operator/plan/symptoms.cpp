@@ -17,6 +17,7 @@ namespace {
 constexpr auto kLogEvery = std::chrono::seconds(60);
 constexpr auto kDamageKept = std::chrono::hours(24);
 constexpr auto kRoomKept = std::chrono::minutes(10);
+constexpr auto kServesFor = std::chrono::seconds(30);  // without a readiness probe every start is ready
 constexpr auto kSeenEvery = std::chrono::minutes(10);  // else each look at a chatty log would be a write
 constexpr auto kLastLifeCounts = std::chrono::hours(1);
 
@@ -68,6 +69,7 @@ ContainerView container_of(const MemberView& member) {
     if (text_at(s, {"name"}) != member.container) continue;
     c.restarts = static_cast<int>(number_at(s, {"restartCount"}));
     c.running = at(s, {"state", "running"}).is_object();
+    c.running_since = text_at(s, {"state", "running", "startedAt"});
     c.waiting = text_at(s, {"state", "waiting", "reason"});
     c.waiting_message = text_at(s, {"state", "waiting", "message"});
     const Json& now = at(s, {"state", "terminated"});
@@ -191,7 +193,10 @@ std::optional<Symptom> carry(const std::optional<Symptom>& before, const std::op
   if (!before) return std::nullopt;
   if (!c.there) return primary ? before : std::nullopt;
   if (!c.ready) return before;
-  if (!before->serves) return std::nullopt;
+  if (!before->serves) {
+    auto began = base::parse_time(c.running_since, "startedAt");
+    return began && now - *began < kServesFor ? before : std::nullopt;
+  }
   bool room = postgres::trouble_of(before->reason) == Trouble::kRoom;
   return age() < (room ? base::SystemTime::duration(kRoomKept) : base::SystemTime::duration(kDamageKept))
              ? before
@@ -495,6 +500,7 @@ HealthReport judge_health(const SceneView& scene, const std::vector<MemberHealth
   }
   out.status = "False";
   out.reason = ill.front()->symptom->reason;
+  out.primary_down = ill.front()->member == scene.primary && !ill.front()->symptom->serves;
   out.message.clear();
   for (const MemberHealth* m : ill) {
     const MemberView* member = scene.member(m->member);
@@ -513,6 +519,40 @@ HealthReport judge_health(const SceneView& scene, const std::vector<MemberHealth
     out.message += (out.message.empty() ? "" : "\n") + text;
   }
   return out;
+}
+
+void say_health(StatusEditor& out, const std::vector<MemberHealth>& members, const HealthReport& report) {
+  Json& status = out.status();
+  if (!status["members"].is_array()) status["members"] = Json::array();
+  for (const MemberHealth& m : members) {
+    Json* entry = nullptr;
+    for (Json& there : status["members"]) {
+      if (text_at(there, {"name"}) == m.member) entry = &there;
+    }
+    if (entry == nullptr) {
+      if (!m.symptom) continue;
+      status["members"].push_back({{"name", m.member}});
+      entry = &status["members"].back();
+    }
+    if (m.symptom) {
+      (*entry)["symptom"] = to_json(*m.symptom);
+    } else {
+      entry->erase("symptom");
+    }
+  }
+  out.set("MembersHealthy", report.status, report.reason, report.message);
+  if (report.yaml.empty()) {
+    status.erase("wayOut");
+  } else {
+    status["wayOut"] = report.yaml;
+  }
+  if (report.status != "False") return;
+  status["message"] = report.short_message;
+  if (report.primary_down) {
+    out.set("Ready", "False", report.reason, report.short_message);
+    out.set("Stalled", "True", report.reason, report.short_message);
+    out.remove("Reconciling");
+  }
 }
 
 }  // namespace pgrunbook::plan

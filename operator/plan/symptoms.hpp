@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "plan/scene.hpp"
+#include "plan/topology_status.hpp"
 #include "postgres/server_log.hpp"
 
 namespace pgrunbook::plan {
@@ -17,6 +18,7 @@ struct ContainerView {
   bool there = false, ready = false, running = false;
   int restarts = 0;
   std::string waiting, waiting_message;  // CrashLoopBackOff, ImagePullBackOff, ...
+  std::string running_since;             // when its present life began
   std::string ended, ended_at;           // of its last life: Error, OOMKilled; when
   int exit_code = 0;
 };
@@ -50,9 +52,9 @@ struct Symptom {
 // The worst that state and log tell; nothing where the member is well or simply starts.
 [[nodiscard]] std::optional<Symptom> diagnose(const ContainerView& container, std::string_view log);
 
-// What is shown now: a new symptom, or the former one as long as it holds. A server that serves again is not
-// destroyed; damage in a server that serves is remembered for a day after it was last seen; of a member
-// without a pod only the primary's is kept.
+// What is shown now: a new symptom, or the former one as long as it holds. A server that has served for half
+// a minute is not destroyed; damage in a server that serves is remembered for a day after it was last seen;
+// of a member without a pod only the primary's is kept.
 [[nodiscard]] std::optional<Symptom> carry(const std::optional<Symptom>& before,
                                            const std::optional<Symptom>& found,
                                            const ContainerView& container, bool primary,
@@ -78,8 +80,11 @@ struct MemberHealth {
 // The condition MembersHealthy and what goes with it.
 struct HealthReport {
   std::string status = "True", reason = "NothingSeen", message, short_message, yaml;
+  bool primary_down = false;  // it is the primary that does not serve
 };
 [[nodiscard]] HealthReport judge_health(const SceneView& scene, const std::vector<MemberHealth>& members,
                                         const MendFacts& facts);
+// Into the status, after say_topology or setting_up.
+void say_health(StatusEditor& out, const std::vector<MemberHealth>& members, const HealthReport& report);
 
 }  // namespace pgrunbook::plan
