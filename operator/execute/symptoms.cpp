@@ -47,8 +47,9 @@ std::vector<plan::MemberHealth> look_at_members(World& world, const plan::SceneV
     const std::string key = scene.topology + "/" + m.name;
     plan::LogWish wish = plan::log_wish(container, world.log_reads->last(key), now);
     std::string log;
+    if (auto last = world.log_reads->last(key); last && container.there) health.unreadable = last->failed;
     if (wish.read) {
-      world.log_reads->read(key, {container.pod_uid, container.restarts, now});
+      health.unreadable.clear();
       // The former life's first: what was said last counts.
       for (bool previous : {true, false}) {
         if (previous && !wish.previous) continue;
@@ -62,6 +63,7 @@ std::vector<plan::MemberHealth> look_at_members(World& world, const plan::SceneV
           health.unreadable = text.error().message;
         }  // a log that is not there (any more) says nothing
       }
+      world.log_reads->read(key, {container.pod_uid, container.restarts, now, health.unreadable});
     }
     auto found = wish.read || !container.running ? plan::diagnose(container, log) : std::nullopt;
     health.symptom = plan::carry(known(before, m.name), found, container, m.name == scene.primary, now);

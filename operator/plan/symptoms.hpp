@@ -35,6 +35,7 @@ struct LogRead {  // the last one, of this process
   std::string pod_uid;
   int restarts = -1;
   base::SystemTime at{};
+  std::string failed{};  // why it could not be read
 };
 [[nodiscard]] LogWish log_wish(const ContainerView& container, const std::optional<LogRead>& last,
                                base::SystemTime now);

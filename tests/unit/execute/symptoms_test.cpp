@@ -77,6 +77,9 @@ TEST_F(Logs, ThatMayNotBeReadAreSaid) {
   auto health = look(0);
   EXPECT_FALSE(health[0].symptom);
   EXPECT_THAT(health[0].unreadable, testing::HasSubstr("forbidden"));
+  EXPECT_THAT(look(15)[0].unreadable, testing::HasSubstr("forbidden"))
+      << "not asked again, and not forgotten";
+  EXPECT_EQ(reads(), 1);
   refuses_ = base::error(base::ErrorCode::kUnavailable, "the kubelet does not answer");
   EXPECT_EQ(look(60)[0].unreadable, "");
 }
