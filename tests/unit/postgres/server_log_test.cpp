@@ -89,7 +89,7 @@ INSTANTIATE_TEST_SUITE_P(
              "OtherVersion", true},
         Case{"ControlFileOfOtherByteOrder",
              "FATAL:  database files are incompatible with server\n"
-             "DETAIL:  The database cluster was initialized with PG_CONTROL_VERSION 336920576 (0x14050000), "
+             "DETAIL:  The database cluster was initialized with PG_CONTROL_VERSION 335872000 (0x14050000), "
              "but the "
              "server was compiled with PG_CONTROL_VERSION 1300 (0x00000514).\n",
              "OtherVersion", true},
