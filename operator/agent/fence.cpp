@@ -105,12 +105,14 @@ Result<postgres::ControlData> wait_for_stop(const Order& order, const api::Membe
     if (control && control->shut_down()) return control;
     if (!control && control.error().code == base::ErrorCode::kNotFound) return control;
     if (deadline.passed()) {
-      base::Error e =
-          base::error(base::ErrorCode::kTimeout,
-                      fmt::format("the server on {} did not stop cleanly within {} s: pg_control says \"{}\"",
-                                  m.data_directory, order.fence.wait_seconds,
-                                  control ? control->state : control.error().message),
-                      "was it killed? then only a Failover can go on");
+      base::Error e = base::error(
+          base::ErrorCode::kTimeout,
+          fmt::format("the server on {} did not stop cleanly within {} s: pg_control says \"{}\"",
+                      m.data_directory, order.fence.wait_seconds,
+                      control ? control->state : control.error().message),
+          control ? "was it killed? start it once and stop it again; if it does not start, restore to the "
+                    "candidate with salvage: StoppedPrimary, then make a new Failover"
+                  : "restore to the candidate with salvage: StoppedPrimary, then make a new Failover");
       e.reason = "NotShutDown";
       return base::fail(std::move(e));
     }

@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "agent/agent.hpp"
+#include "agent/dead_server.hpp"
 #include "agent/locate.hpp"
 #include "agent/preflight.hpp"
 #include "agent/salvage.hpp"
@@ -521,6 +522,7 @@ Result<Json> plan_restore(const Order& order, const archive::Repository& reposit
               {"archivedUntil", until}};
   if (a.excluded) out["excluded"] = excluded;
   if (!salvage.is_null()) out["salvage"] = salvage;
+  if (plan.read_volume) out["oldPrimary"] = describe_dead_server(order.member->data_directory);
   if (found->walk.gap && found->walk.missing) out["gap"] = found->walk.missing->name;
   if (!found->unreadable.empty()) out["unreadable"] = found->unreadable;
   return out;
@@ -565,6 +567,7 @@ Result<Json> plan_cutover_from_dead(const Order& order, const archive::Repositor
               {"parentTimeline", dead.number()},
               {"salvage", same->action_uid},
               {"salvagedTo", wal.end.text()},
+              {"oldPrimary", describe_dead_server(m.data_directory)},
               {"atStake", stake}};
 }
 

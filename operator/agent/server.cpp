@@ -76,11 +76,21 @@ base::Result<postgres::ControlData> control_data_of(const std::string& data_dire
   PGR_ASSIGN(std::string program, postgres::find_program("pg_controldata", major));
   PGR_ASSIGN(auto ran, base::run({{program, data_directory}, clean_environment()},
                                  base::Deadline::after(kControlDataLimit)));
-  if (ran.exit_code != 0) {
-    return base::fail(base::ErrorCode::kCorrupt,
-                      fmt::format("pg_controldata cannot read {}: {:.300}", data_directory, ran.err));
+  auto parsed =
+      ran.exit_code == 0
+          ? postgres::parse_control_data(ran.out)
+          : base::fail(base::ErrorCode::kCorrupt,
+                       fmt::format("pg_controldata cannot read {}: {:.300}", data_directory, ran.err));
+  if (!parsed && parsed.error().code == base::ErrorCode::kCorrupt) {
+    base::Error e = parsed.error();
+    e.reason = "ControlFileDestroyed";
+    e.message = fmt::format("global/pg_control of {} is not usable: {}", data_directory, e.message);
+    e.hint =
+        "a restore to another member with salvage: StoppedPrimary needs no control file; pg_resetwal would "
+        "lose what its WAL holds";
+    return base::fail(std::move(e));
   }
-  return postgres::parse_control_data(ran.out);
+  return parsed;
 }
 
 base::Result<PrivateDirectory> PrivateDirectory::make() {

@@ -93,6 +93,8 @@ int run_controller(const RunOptions& options) {
   runtime::Manager manager(*api, manager_options);
   manager.metrics().describe("pgrunbook_continuous_archiving", runtime::Metrics::Type::kGauge,
                              "1 where the primary's WAL reaches the archive");
+  manager.metrics().describe("pgrunbook_members_healthy", runtime::Metrics::Type::kGauge,
+                             "0 where a member's container or log tells of damage");
   manager.metrics().describe("pgrunbook_wal_ready_files", runtime::Metrics::Type::kGauge,
                              "Finished WAL segments that wait for the archive");
   manager.metrics().describe(

@@ -1,5 +1,7 @@
 #include "controllers/topology.hpp"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "controllers/actions.hpp"
@@ -7,6 +9,8 @@
 #include "execute/archiving.hpp"
 #include "execute/duty.hpp"
 #include "execute/standing.hpp"
+#include "execute/symptoms.hpp"
+#include "plan/symptoms.hpp"
 #include "plan/topology_status.hpp"
 
 namespace pgrunbook::controllers {
@@ -115,6 +119,37 @@ plan::Consistency look_at_the_day_after(World& world, runtime::Metrics& metrics,
   return out;
 }
 
+// Condition, members and the way out. Who has made which restore is asked only where something is wrong.
+void say_health(World& world, runtime::Metrics& metrics, const plan::SceneView& scene,
+                const std::vector<plan::MemberHealth>& health, plan::StatusEditor& say) {
+  plan::MendFacts facts;
+  facts.has_backup = say.status().contains("restorableWindow");
+  bool ill = std::any_of(health.begin(), health.end(), [](const auto& m) { return m.symptom.has_value(); });
+  if (ill) {
+    if (auto list = world.api.list(kube::kinds::kRestore, world.ns, {}, World::soon()); list)
+      facts.restores = at(*list, {"items"});
+  }
+  plan::say_health(say, health, plan::judge_health(scene, health, facts));
+  metrics.set("pgrunbook_members_healthy", {{"topology", scene.topology}}, ill ? 0 : 1);
+}
+
+// One event per symptom, when it is first seen.
+void tell(World& world, const Json& object, const std::vector<plan::MemberHealth>& health) {
+  auto had = [&](const plan::MemberHealth& m) {
+    const Json& members = at(object, {"status", "members"});
+    return members.is_array() && std::any_of(members.begin(), members.end(), [&](const Json& b) {
+             return text_at(b, {"name"}) == m.member &&
+                    text_at(b, {"symptom", "reason"}) == m.symptom->reason;
+           });
+  };
+  for (const plan::MemberHealth& m : health) {
+    if (!m.symptom || had(m)) continue;
+    world.event(object, "Warning", m.symptom->reason,
+                fmt::format("{}: {}{}", m.member, m.symptom->what,
+                            m.symptom->line.empty() ? "" : ": " + m.symptom->line));
+  }
+}
+
 }  // namespace
 
 runtime::Outcome reconcile_topology(World& world, runtime::Metrics& metrics, const runtime::Key& key,
@@ -162,6 +197,18 @@ runtime::Outcome reconcile_topology(World& world, runtime::Metrics& metrics, con
   }
   status["primary"] = primary->name;
 
+  auto health = execute::look_at_members(world, *scene, at(*object, {"status", "members"}), base::now());
+  auto write_health = [&]() -> base::Result<> {
+    say_health(world, metrics, *scene, health, say);
+    auto written = write();
+    if (written) {
+      tell(world, *object, health);
+    } else {
+      world.log_reads->forget();
+    }
+    return written;
+  };
+
   plan::TopologyFacts facts;
   facts.scene = &*scene;
   facts.now = base::format_time(base::now());
@@ -188,7 +235,7 @@ runtime::Outcome reconcile_topology(World& world, runtime::Metrics& metrics, con
     status["setup"] = at(a.object, {"status", "setup"});
     if (!api::terminal(a.status.phase)) {
       say.setting_up(a.status);
-      if (auto w = write(); !w) return w.error();
+      if (auto w = write_health(); !w) return w.error();
       return outcome;
     }
     facts.archiving = plan::judge_archiving(*primary, execute::look_at_archiver(world, *scene, *primary));
@@ -200,7 +247,7 @@ runtime::Outcome reconcile_topology(World& world, runtime::Metrics& metrics, con
     facts.backups = at(*list, {"items"});
   plan::say_topology(say, facts);
   if (consistent.status == "False") say.stalled(base::refused(consistent.reason, consistent.message));
-  if (auto w = write(); !w) return w.error();
+  if (auto w = write_health(); !w) return w.error();
   return outcome;
 }
 

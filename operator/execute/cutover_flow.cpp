@@ -198,7 +198,10 @@ StepResult plan_cutover(Action& a, const api::FailoverSpec& spec) {
       {"oldPrimary",
        fmt::format("{} stays at 0 with its data untouched and fenced by standby.signal: they are the undo",
                    from->name)}};
-  if (dead) facts["salvagedTo"] = at(r.result, {"salvagedTo"});
+  if (dead) {
+    facts["salvagedTo"] = at(r.result, {"salvagedTo"});
+    if (at(r.result, {"oldPrimary"}).is_object()) facts["oldPrimary"] = at(r.result, {"oldPrimary"});
+  }
   a.status.plan = {{"digest", plan_digest(a.meta.uid, {{"from", from->name},
                                                        {"to", to->name},
                                                        {"timeline", in["candidateTimeline"]},

@@ -273,7 +273,8 @@ StepResult run_job(Action& a, const plan::SceneView& scene, const JobCall& call)
     }
     return StepResult::waiting("starting Job " + name, std::chrono::milliseconds(400));
   }
-  auto log = a.world.api.pod_log(a.world.ns, text_at(*pod, {"metadata", "name"}), "work", 1, World::soon());
+  auto log = a.world.api.pod_log(a.world.ns, text_at(*pod, {"metadata", "name"}), "work", {.tail_lines = 1},
+                                 World::soon());
   StepResult r = StepResult::waiting("Job " + name + " runs", std::chrono::milliseconds(1000));
   if (log) {
     auto json = base::parse_json(*log, "progress");

@@ -466,8 +466,8 @@ StepResult start_member(Action& a, const std::string& name, int replicas) {
     if (!statuses.is_array()) continue;
     for (const Json& s : statuses) {
       if (text_at(s, {"name"}) != m->container || number_at(s, {"restartCount"}) < 3) continue;
-      auto log =
-          a.world.api.pod_log(a.world.ns, text_at(pod, {"metadata", "name"}), m->container, 3, World::soon());
+      auto log = a.world.api.pod_log(a.world.ns, text_at(pod, {"metadata", "name"}), m->container,
+                                     {.tail_lines = 3}, World::soon());
       return StepResult::failed(
           base::refused("MemberDoesNotStart",
                         fmt::format("{} was restarted {} times and is not ready; its log ends: {}", name,

@@ -46,6 +46,21 @@ Result<std::string> backup_id(Action& a, const api::RestoreSpec& spec) {
   return id;
 }
 
+// A primary that does not serve, in words: with what its log told, where the topology has seen it.
+Json old_primary(Action& a, const plan::SceneView& scene, const plan::MemberView& primary) {
+  Json out = {{"name", primary.name}};
+  auto topology = a.world.api.get(kube::kinds::kTopology, a.world.ns, scene.topology, World::soon());
+  std::optional<plan::Symptom> seen;
+  if (topology && at(*topology, {"status", "members"}).is_array()) {
+    for (const Json& m : at(*topology, {"status", "members"})) {
+      if (text_at(m, {"name"}) == primary.name) seen = plan::symptom_from_json(at(m, {"symptom"}));
+    }
+  }
+  out["text"] = fmt::format("{} is down{}", primary.name, seen && !seen->serves ? ": " + seen->what : "");
+  if (seen && !seen->line.empty()) out["line"] = seen->line;
+  return out;
+}
+
 StepResult plan_restore(Action& a, const api::RestoreSpec& spec) {
   Json& in = a.status.operation.inputs;
   in["topology"] = spec.topology;
@@ -151,6 +166,12 @@ StepResult plan_restore(Action& a, const api::RestoreSpec& spec) {
     o.plan.counts = spec.counts;
   };
   StepResult r = run_job(a, *scene, call);
+  const bool left_out = !salvage && !alive;  // the WAL that lies only on the primary's volume
+  if (left_out && r.kind == StepResult::Kind::kFailed) {
+    r.error.hint +=
+        fmt::format("{}{}; with salvage: StoppedPrimary the WAL on its volume counts too",
+                    r.error.hint.empty() ? "" : ". ", text_at(old_primary(a, *scene, *primary), {"text"}));
+  }
   if (r.kind != StepResult::Kind::kDone) return r;
   if (auto before = already(a, r.result)) return *before;
 
@@ -191,9 +212,19 @@ StepResult plan_restore(Action& a, const api::RestoreSpec& spec) {
                 {"databaseBytes", at(p, {"databaseBytes"})},
                 {"undo", fmt::format("the present data of {} stay beside, in {}.pgrunbook-{}", target->name,
                                      target->data_directory, a.meta.uid.substr(0, 8))}};
+  if (left_out) {
+    facts["oldPrimary"] = old_primary(a, *scene, *primary);
+    facts["oldPrimary"]["notIncluded"] =
+        "WAL that it has not archived is no part of this restore; salvage: StoppedPrimary reads it off its "
+        "volume";
+  }
   if (salvage) {
     const Json& s = at(p, {"salvage"});
     facts["salvage"] = s;
+    if (at(p, {"oldPrimary"}).is_object()) {
+      facts["oldPrimary"] = at(p, {"oldPrimary"});
+      facts["oldPrimary"]["name"] = primary->name;
+    }
     a.status.plan["dataAtStake"] = {
         {"text", fmt::format("{} transactions up to {} lie only on the volume of {}, which is down; they are "
                              "salvaged first, and its data stay untouched",

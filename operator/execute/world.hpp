@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <set>
@@ -13,6 +14,7 @@
 #include "api/status.hpp"
 #include "kube/client.hpp"
 #include "plan/scene.hpp"
+#include "plan/symptoms.hpp"
 #include "sql/connection.hpp"
 
 namespace pgrunbook::execute {
@@ -39,6 +41,19 @@ class Terminations {
   std::set<std::string> closed_;        // protected by mutex_
 };
 
+// Which logs this process has read, and when: they are not read more often than log_wish says. Any thread.
+class LogReads {
+ public:
+  [[nodiscard]] std::optional<plan::LogRead> last(const std::string& member) const;
+  void read(const std::string& member, plan::LogRead what);
+  // What was read has not been kept: it is due again.
+  void forget();
+
+ private:
+  mutable std::mutex mutex_;
+  std::map<std::string, plan::LogRead> by_member_;  // "<topology>/<member>"; protected by mutex_
+};
+
 // Everything outside. One per process; its members are safe for concurrent use.
 struct World {
   kube::Api& api;
@@ -52,6 +67,7 @@ struct World {
                      std::string_view message)>
       event;
   std::stop_token stop;
+  std::shared_ptr<LogReads> log_reads = std::make_shared<LogReads>();
 
   [[nodiscard]] static Deadline soon() { return Deadline::after(std::chrono::seconds(20)); }
 };

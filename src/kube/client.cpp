@@ -29,7 +29,6 @@ using base::Error;
 using base::ErrorCode;
 
 constexpr int kRelists = 3;  // how often a list may start again because its continue token grew too old
-constexpr std::size_t kLogLimit = std::size_t{1} << 20;
 
 class Query {
  public:
@@ -131,14 +130,16 @@ class RestClient final : public Api {
   }
 
   Result<std::string> pod_log(const std::string& ns, const std::string& pod, const std::string& container,
-                              int tail_lines, Deadline d) override {
+                              const LogOptions& o, Deadline d) override {
     Query query;
-    query.add("container", container).add("tailLines", std::to_string(tail_lines));
-    query.add("limitBytes", std::to_string(kLogLimit));
+    query.add("container", container).add("tailLines", std::to_string(o.tail_lines));
+    query.add("limitBytes", std::to_string(o.limit_bytes));
+    if (o.since_seconds > 0) query.add("sinceSeconds", std::to_string(o.since_seconds));
+    if (o.previous) query.add("previous", "true");
     Request request;
     request.target = kinds::kPod.path(ns, percent_encode(pod)) + "/log" + query.text();
     request.accept = "*/*";
-    request.body_limit = 2 * kLogLimit;
+    request.body_limit = 2 * static_cast<std::size_t>(o.limit_bytes);
     const std::string what = fmt::format("read log of pods/{}", pod);
     auto response = transport_->send(request, d, {});
     if (!response) return base::fail(response.error().in(what));

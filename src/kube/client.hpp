@@ -40,6 +40,14 @@ struct ListOptions {
   std::string field_selector{};
 };
 
+// Which part of a container's log. Bytes are counted from the first of the lines asked for.
+struct LogOptions {
+  int tail_lines = 100;
+  int limit_bytes = 1 << 20;
+  int since_seconds = 0;  // 0: however old
+  bool previous = false;  // of the container's last life
+};
+
 struct WatchEvent {
   enum class Type { kAdded, kModified, kDeleted, kBookmark };
   Type type = Type::kAdded;
@@ -70,7 +78,7 @@ class Api {
                                         const std::string& uid, Deadline d) = 0;
   // The last lines of a container's log.
   [[nodiscard]] virtual Result<std::string> pod_log(const std::string& ns, const std::string& pod,
-                                                    const std::string& container, int tail_lines,
+                                                    const std::string& container, const LogOptions& o,
                                                     Deadline d) = 0;
   // Watches from a resourceVersion until the server ends the stream (returns the last resourceVersion seen),
   // the stream breaks (kUnavailable), the position is too old (kGone) or `stop` is asked (kCancelled).

@@ -1,7 +1,7 @@
 # A primary that dies: every commit it acknowledged is restored, and the clients move to the result.
 # shellcheck shell=bash
-tests=(running_primary_is_not_salvaged stopped_by_hand_and_started_again killed_primary_gets_its_count_back
-  killed_primary_loses_nothing cutover_from_the_dead_primary)
+tests=(running_primary_is_not_salvaged stopped_by_hand_and_started_again destroyed_primary_is_diagnosed
+  killed_primary_gets_its_count_back killed_primary_loses_nothing cutover_from_the_dead_primary)
 
 prepare() {
   e2e_namespace
@@ -16,7 +16,12 @@ running_primary_is_not_salvaged() {
   says pgr/running "postgresql is not down: it has a ready pod" "HINT: a running primary needs no salvage" "leave salvage out"
   same "replicas of the members" "$(replicas postgresql)/$(replicas postgresql-standby)" 1/0
   writes_on "after the refusal"
+  same MembersHealthy "$(health status)/$(health reason)" True/NothingSeen
 }
+health() { scene get pgt tfrs -o jsonpath="{.status.conditions[?(@.type==\"MembersHealthy\")].$1}"; } # status|reason|message
+way_out() { user get pgt tfrs -o jsonpath='{.status.wayOut}'; }
+way_out_is() { [[ $(way_out) == *"kind: $1"* ]]; } # kind
+named() { awk -F'[ ,{}]+' '/^metadata:/ { print $3 }' <<<"$1"; } # yaml
 
 # At 0 already: no approval is asked for. Then the undo: the old primary goes on, and archives by itself the segment
 # that was salvaged.
@@ -44,13 +49,25 @@ stopped_by_hand_and_started_again() {
   same "failures of the archiver" "$(scene_sql "$ns" postgresql 'select failed_count from pg_stat_archiver')" 0
 }
 
-killed_primary_gets_its_count_back() {
+destroyed_primary_is_diagnosed() {
   writes_on "before the kill"
   kill_primary postgresql
   acknowledged >"$work/acknowledged"
+  scene wait pgt/tfrs --for=jsonpath='{.status.conditions[?(@.type=="MembersHealthy")].reason}'=ControlFileDestroyed --timeout=60s ||
+    fail "the topology does not name it: $(health reason): $(health message); the log: $(scene logs deploy/postgresql --tail=20)"
+  holds "the condition" "$(health message)" "postgresql: its control file (global/pg_control) is destroyed: " \
+    "PG_CONTROL_VERSION" "HINT: keep its volume as it is: no pg_resetwal" "salvage: StoppedPrimary" "jsonpath='{.status.wayOut}'"
+  holds "status.message" "$(field pgt/tfrs message)" "its control file (global/pg_control) is destroyed"
+  same "Stalled" "$(scene get pgt tfrs -o jsonpath='{.status.conditions[?(@.type=="Stalled")].reason}')" ControlFileDestroyed
+  same "Events" "$(scene get events --field-selector reason=ControlFileDestroyed,type=Warning -o name | wc -l)" 1
+  way_out_is PostgresRestore || fail "no restore is named: $(way_out)"
+}
+
+killed_primary_gets_its_count_back() {
   user apply -f - <<<"$(salvage_yaml wrong "" 'select count(*) from organization' 19999)"
   phase pgr/wrong AwaitingApproval 120
   [ "$(field pgr/wrong plan.facts.salvage.transactions)" -gt 0 ] || fail "nothing is at stake: $(field pgr/wrong plan.facts)"
+  holds "the control file" "$(field pgr/wrong plan.facts.oldPrimary.controlFile)" "destroyed: "
   holds "what is at stake" "$(field pgr/wrong plan.dataAtStake.text)" "lie only on the volume of postgresql, which is down"
   approve pgr/wrong
   finished pgr/wrong Failed 300
@@ -61,35 +78,45 @@ killed_primary_gets_its_count_back() {
 }
 
 killed_primary_loses_nothing() {
-  local wal
+  local wal yaml killed
   wal=$(pg_wal postgresql)
-  user apply -f - <<<"$(salvage_yaml killed "" 'select count(*) from organization' 20000)"
-  phase pgr/killed AwaitingApproval 120
-  approve pgr/killed
-  finished pgr/killed Completed 300
+  _scene_until 60 "a restore is named" way_out_is PostgresRestore || fail "no restore is named: $(way_out)"
+  yaml=$(way_out)
+  killed=$(named "$yaml")
+  echo "$killed" >"$work/killed"
+  user apply -f - <<<"$yaml" # as it stands
+  phase "pgr/$killed" AwaitingApproval 120
+  approve "pgr/$killed"
+  finished "pgr/$killed" Completed 300
   same "pg_wal of the dead primary" "$(pg_wal postgresql)" "$wal"
   same "replicas of the members" "$(replicas postgresql)/$(replicas postgresql-standby)" 0/1
   all_there postgresql-standby "$work/acknowledged"
-  ! in_archive "$(salvaged_segment pgr/killed)" || fail "the last segment lies in the archive under its final name"
-  nothing_held pgr/killed
+  ! in_archive "$(salvaged_segment "pgr/$killed")" || fail "the last segment lies in the archive under its final name"
+  nothing_held "pgr/$killed"
 }
 
 cutover_from_the_dead_primary() {
+  local killed dead
+  killed=$(cat "$work/killed")
   scene_allow "$ns" app-standby 'name: tfrs' 'name: postgresql-standby' | user apply -f -
   scene_allow "$ns" report-standby 'role: client' 'name: postgresql-standby' | user apply -f -
-  cutover_yaml dead | user apply -f -
-  phase pgf/dead AwaitingApproval 120
-  same "data at stake" "$(field pgf/dead plan.dataAtStake.transactions)/$(field pgf/dead plan.dataAtStake.exact)" 0/true
-  approve pgf/dead
-  finished pgf/dead Completed 240
-  holds "the fence's proof" "$(field pgf/dead fence.proof)" "Salvaged to $(field pgr/killed salvage.endLSN)"
-  same "status.dataLoss" "$(field pgf/dead dataLoss.transactions)/$(field pgf/dead dataLoss.exact)" 0/true
+  _scene_until 60 "the Failover is named" way_out_is Failover || fail "no Failover is named: $(way_out)"
+  dead=$(named "$(way_out)")
+  user apply -f - <<<"$(way_out)"
+  phase "pgf/$dead" AwaitingApproval 120
+  same "data at stake" "$(field "pgf/$dead" plan.dataAtStake.transactions)/$(field "pgf/$dead" plan.dataAtStake.exact)" 0/true
+  approve "pgf/$dead"
+  finished "pgf/$dead" Completed 240
+  holds "the fence's proof" "$(field "pgf/$dead" fence.proof)" "Salvaged to $(field "pgr/$killed" salvage.endLSN)"
+  same "status.dataLoss" "$(field "pgf/$dead" dataLoss.transactions)/$(field "pgf/$dead" dataLoss.exact)" 0/true
   same selector "$(selector)" postgresql-standby
   same "replicas of the members" "$(replicas postgresql)/$(replicas postgresql-standby)" 0/1
   [ -e "$(volume postgresql)/userdata/standby.signal" ] || fail "the dead primary is not fenced"
-  nothing_held pgf/dead
+  nothing_held "pgf/$dead"
   writes_on "through the switched Service"
   all_there postgresql-standby "$work/acknowledged"
   acknowledged >"$work/all"
   all_there postgresql-standby "$work/all"
+  _scene_until 60 "the topology is well" well || fail "the topology is not well: $(health message)"
 }
+well() { [ "$(health status)" = True ] && [ -z "$(way_out)" ]; }

@@ -237,10 +237,12 @@ base::Result<> FakeApi::remove(const kube::Resource& r, const std::string&, cons
 }
 
 base::Result<std::string> FakeApi::pod_log(const std::string&, const std::string& pod,
-                                           const std::string& container, int, base::Deadline) {
+                                           const std::string& container, const kube::LogOptions& o,
+                                           base::Deadline) {
   std::lock_guard lock(mutex_);
-  if (auto e = ask({"log", "Pod", pod, "", Json()}, Moment::kBefore)) return fail(*e);
-  auto found = logs_.find(pod + "/" + container);
+  Json asked = {{"tailLines", o.tail_lines}, {"sinceSeconds", o.since_seconds}, {"previous", o.previous}};
+  if (auto e = ask({"log", "Pod", pod, "", asked}, Moment::kBefore)) return fail(*e);
+  auto found = logs_.find(pod + "/" + container + (o.previous ? "/previous" : ""));
   if (found == logs_.end()) return fail(ErrorCode::kNotFound, "no log");
   return found->second;
 }

@@ -60,7 +60,7 @@ class FakeApi final : public kube::Api {
   [[nodiscard]] base::Result<> remove(const kube::Resource& r, const std::string& ns, const std::string& name,
                                       const std::string& uid, base::Deadline d) override;
   [[nodiscard]] base::Result<std::string> pod_log(const std::string& ns, const std::string& pod,
-                                                  const std::string& container, int tail_lines,
+                                                  const std::string& container, const kube::LogOptions& o,
                                                   base::Deadline d) override;
   // A quiet stream: blocks until stopped.
   [[nodiscard]] base::Result<std::string> watch(const kube::Resource& r, const std::string& ns,

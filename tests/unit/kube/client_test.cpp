@@ -149,9 +149,14 @@ TEST_F(RestClientTest, AnUnreadableReplyOfAWriteIsInDoubt) {
 
 TEST_F(RestClientTest, PodLogIsText) {
   transport_->answers.push_back(Response{200, "line\n", {}});
-  EXPECT_EQ(*api_->pod_log("ns", "p", "main", 1, deadline_), "line\n");
+  EXPECT_EQ(*api_->pod_log("ns", "p", "main", {.tail_lines = 1}, deadline_), "line\n");
   EXPECT_EQ(transport_->asked[0].target,
             "/api/v1/namespaces/ns/pods/p/log?container=main&tailLines=1&limitBytes=1048576");
+  transport_->answers.push_back(Response{200, "", {}});
+  EXPECT_EQ(*api_->pod_log("ns", "p", "main", {200, 65536, 65, true}, deadline_), "");
+  EXPECT_EQ(transport_->asked[1].target,
+            "/api/v1/namespaces/ns/pods/p/log?container=main&tailLines=200&limitBytes=65536&sinceSeconds=65&"
+            "previous=true");
 }
 
 TEST_F(RestClientTest, WatchHandsOutEventsAndRemembersThePosition) {

@@ -97,8 +97,8 @@ class MemoryApi : public kube::Api {
     objects.erase(r.path(ns, name));
     return {};
   }
-  Result<std::string> pod_log(const std::string&, const std::string&, const std::string&, int,
-                              base::Deadline) override {
+  Result<std::string> pod_log(const std::string&, const std::string&, const std::string&,
+                              const kube::LogOptions&, base::Deadline) override {
     return std::string("log");
   }
   // Runs `on_watch` where a test set one; otherwise blocks until stopped, like a quiet stream.
