@@ -6,6 +6,7 @@
 
 #include "base/hash.hpp"
 #include "controllers/actions.hpp"
+#include "controllers/figures.hpp"
 #include "controllers/leftovers.hpp"
 #include "controllers/topology.hpp"
 #include "kube/events.hpp"
@@ -91,10 +92,9 @@ int run_controller(const RunOptions& options) {
     manager_options.leader = lease;
   }
   runtime::Manager manager(*api, manager_options);
-  manager.metrics().describe("pgrunbook_continuous_archiving", runtime::Metrics::Type::kGauge,
-                             "1 where the primary's WAL reaches the archive");
-  manager.metrics().describe("pgrunbook_wal_ready_files", runtime::Metrics::Type::kGauge,
-                             "Finished WAL segments that wait for the archive");
+  manager.metrics().describe("pgrunbook_build_info", runtime::Metrics::Type::kGauge, "1; which version runs.");
+  manager.metrics().set("pgrunbook_build_info", {{"version", options.version}}, 1);
+  Figures figures(manager.metrics());
 
   Informer pods(*api, kube::kinds::kPod, ns);
   pods.on_change([&](const runtime::Change& change) { terminations.observe(change.object()); });
@@ -103,6 +103,9 @@ int run_controller(const RunOptions& options) {
   Informer services(*api, kube::kinds::kService, ns);
   Informer backups(*api, kube::kinds::kBackup, ns), restores(*api, kube::kinds::kRestore, ns),
       failovers(*api, kube::kinds::kFailover, ns);
+  topologies.on_change([&](const runtime::Change& change) { figures.topology(change); });
+  for (Informer* actions : {&backups, &restores, &failovers})
+    actions->on_change([&](const runtime::Change& change) { figures.action(change); });
 
   Controller::Options workers;
   workers.workers = 2;
