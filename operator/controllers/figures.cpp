@@ -46,7 +46,8 @@ const std::array<Gauge, 9> kGauges{{
      "1 where the primary's WAL reaches the archive, 0 where it does not; absent while that is unknown.",
      [](const Json& t) { return holds(at(t, {"status"}), "ContinuousArchiving"); }},
     {"pgrunbook_recoverable",
-     "1 where the archive allows a restore to the present, 0 where it does not; absent while that is unknown.",
+     "1 where the archive allows a restore to the present, 0 where it does not; absent while that is "
+     "unknown.",
      [](const Json& t) { return holds(at(t, {"status"}), "Recoverable"); }},
     {"pgrunbook_topology_stalled", "1 where nothing goes on before a person has done something.",
      [](const Json& t) -> std::optional<double> {
@@ -81,7 +82,8 @@ Figures::Figures(Metrics& metrics) : metrics_(metrics) {
   for (const Gauge& gauge : kGauges) metrics.describe(gauge.name, Metrics::Type::kGauge, gauge.help);
   metrics.describe(kActions, Metrics::Type::kGauge, "Actions by phase; absent where there is none.");
   metrics.describe(kEnded, Metrics::Type::kCounter, "Actions that ended, by result.");
-  metrics.describe(kLastEnded, Metrics::Type::kGauge, "When the last action that is still there ended, by result.");
+  metrics.describe(kLastEnded, Metrics::Type::kGauge,
+                   "When the last action that is still there ended, by result.");
 }
 
 void Figures::topology(const runtime::Change& change) {
@@ -101,8 +103,8 @@ void Figures::topology(const runtime::Change& change) {
   }
 }
 
-void Figures::count_locked(const Json& action, int by) {
-  std::string kind = text_at(action, {"kind"}), topology = text_at(action, {"spec", "topologyRef", "name"});
+void Figures::count_locked(const std::string& kind, const Json& action, int by) {
+  std::string topology = text_at(action, {"spec", "topologyRef", "name"});
   api::Phase phase = api::phase_from(text_at(action, {"status", "phase"}));
   Of of{kind, topology, std::string(api::to_string(phase))};
   Metrics::Labels labels{{"kind", kind}, {"topology", topology}, {"phase", std::get<2>(of)}};
@@ -132,15 +134,15 @@ void Figures::count_locked(const Json& action, int by) {
   }
 }
 
-void Figures::action(const runtime::Change& change) {
+void Figures::action(const std::string& kind, const runtime::Change& change) {
   std::lock_guard lock(mutex_);
-  if (change.before) count_locked(*change.before, -1);
-  if (change.after) count_locked(*change.after, 1);
+  if (change.before) count_locked(kind, *change.before, -1);
+  if (change.after) count_locked(kind, *change.after, 1);
   if (!change.before || !change.after) return;
   api::Phase was = api::phase_from(text_at(*change.before, {"status", "phase"})),
              is = api::phase_from(text_at(*change.after, {"status", "phase"}));
   if (!api::terminal(was) && api::terminal(is))
-    metrics_.add(kEnded, {{"kind", text_at(*change.after, {"kind"})},
+    metrics_.add(kEnded, {{"kind", kind},
                           {"topology", text_at(*change.after, {"spec", "topologyRef", "name"})},
                           {"result", std::string(api::to_string(is))}});
 }

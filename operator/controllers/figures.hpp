@@ -18,15 +18,15 @@ class Figures {
  public:
   explicit Figures(runtime::Metrics& metrics);
   void topology(const runtime::Change& change);
-  void action(const runtime::Change& change);
+  void action(const std::string& kind, const runtime::Change& change);
 
  private:
   using Of = std::tuple<std::string, std::string, std::string>;  // kind, topology, phase
-  void count_locked(const base::Json& action, int by);
+  void count_locked(const std::string& kind, const base::Json& action, int by);
 
   runtime::Metrics& metrics_;
   std::mutex mutex_;
-  std::map<Of, int> in_phase_;                      // guarded by mutex_
+  std::map<Of, int> in_phase_;                       // guarded by mutex_
   std::map<Of, std::multiset<std::int64_t>> ended_;  // guarded by mutex_; when, in seconds
 };
 

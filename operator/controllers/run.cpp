@@ -92,7 +92,8 @@ int run_controller(const RunOptions& options) {
     manager_options.leader = lease;
   }
   runtime::Manager manager(*api, manager_options);
-  manager.metrics().describe("pgrunbook_build_info", runtime::Metrics::Type::kGauge, "1; which version runs.");
+  manager.metrics().describe("pgrunbook_build_info", runtime::Metrics::Type::kGauge,
+                             "1; which version runs.");
   manager.metrics().set("pgrunbook_build_info", {{"version", options.version}}, 1);
   Figures figures(manager.metrics());
 
@@ -105,7 +106,9 @@ int run_controller(const RunOptions& options) {
       failovers(*api, kube::kinds::kFailover, ns);
   topologies.on_change([&](const runtime::Change& change) { figures.topology(change); });
   for (Informer* actions : {&backups, &restores, &failovers})
-    actions->on_change([&](const runtime::Change& change) { figures.action(change); });
+    actions->on_change([&figures, kind = actions->resource().kind](const runtime::Change& change) {
+      figures.action(kind, change);
+    });
 
   Controller::Options workers;
   workers.workers = 2;

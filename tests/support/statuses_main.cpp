@@ -1,5 +1,5 @@
-// Prints the status of an action in every phase, as operator/api writes it: one line of JSON each. For tests of
-// what other programs make of them.
+// Prints the status of an action in every phase, as operator/api writes it: one line of JSON each. For tests
+// of what other programs make of them.
 #include <cstdio>
 
 #include "api/status.hpp"

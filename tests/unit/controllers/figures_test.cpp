@@ -20,12 +20,10 @@ Snapshot snapshot(const Json& object) { return std::make_shared<const Json>(obje
 
 Json topology(const Json& status) { return {{"metadata", {{"name", "tfrs"}}}, {"status", status}}; }
 
-Json action(const std::string& kind, const std::string& name, const std::string& phase,
-            const std::string& completed = "") {
+Json action(const std::string& name, const std::string& phase, const std::string& completed = "") {
   Json status = {{"phase", phase}, {"message", "of " + name}};
   if (!completed.empty()) status["completionTime"] = completed;
-  return {{"kind", kind},
-          {"metadata", {{"name", name}, {"uid", "uid-of-" + name}}},
+  return {{"metadata", {{"name", name}, {"uid", "uid-of-" + name}}},
           {"spec", {{"topologyRef", {{"name", "tfrs"}}}}},
           {"status", status}};
 }
@@ -50,10 +48,11 @@ Json condition(const std::string& type, const std::string& status) {
 }
 
 TEST_F(FiguresTest, OfATopology) {
-  Json status = {{"archiver", {{"ready", 3}, {"oldestReadySeconds", 240}}},
-                 {"lastBackup", {{"name", "tfrs-1"}, {"time", "1970-01-01T00:01:40Z"}}},
-                 {"restorableWindow", {{"earliest", "1970-01-01T00:01:30Z"}, {"latest", "1970-01-01T00:03:20Z"}}},
-                 {"conditions", {condition("ContinuousArchiving", "True"), condition("Recoverable", "True")}}};
+  Json status = {
+      {"archiver", {{"ready", 3}, {"oldestReadySeconds", 240}}},
+      {"lastBackup", {{"name", "tfrs-1"}, {"time", "1970-01-01T00:01:40Z"}}},
+      {"restorableWindow", {{"earliest", "1970-01-01T00:01:30Z"}, {"latest", "1970-01-01T00:03:20Z"}}},
+      {"conditions", {condition("ContinuousArchiving", "True"), condition("Recoverable", "True")}}};
   Snapshot good = snapshot(topology(status));
   figures.topology({nullptr, good});
   EXPECT_EQ(of_topology("pgrunbook_topology_info"), 1);
@@ -97,39 +96,38 @@ TEST_F(FiguresTest, WhatIsUnknownOrGoneIsAbsent) {
 }
 
 TEST_F(FiguresTest, AnActionIsInOnePhaseAtATime) {
-  Snapshot pending = snapshot(action("PostgresRestore", "a", "")),
-           blocked = snapshot(action("PostgresRestore", "a", "Blocked")),
-           other = snapshot(action("PostgresRestore", "b", "Blocked"));
-  figures.action({nullptr, pending});
+  Snapshot pending = snapshot(action("a", "")), blocked = snapshot(action("a", "Blocked")),
+           other = snapshot(action("b", "Blocked"));
+  figures.action("PostgresRestore", {nullptr, pending});
   EXPECT_EQ(in_phase("PostgresRestore", "Pending"), 1);
-  figures.action({pending, blocked});
-  figures.action({nullptr, other});
+  figures.action("PostgresRestore", {pending, blocked});
+  figures.action("PostgresRestore", {nullptr, other});
   EXPECT_EQ(in_phase("PostgresRestore", "Blocked"), 2);
   EXPECT_THAT(metrics.text(), Not(HasSubstr("Pending")));
-  figures.action({blocked, nullptr});
-  figures.action({other, nullptr});
+  figures.action("PostgresRestore", {blocked, nullptr});
+  figures.action("PostgresRestore", {other, nullptr});
   EXPECT_THAT(metrics.text(), Not(HasSubstr("pgrunbook_actions{")));
 }
 
 // An operator that starts sees every old failure as new; it must not be counted again.
 TEST_F(FiguresTest, OnlyAnEndThatWasSeenIsCounted) {
-  Snapshot running = snapshot(action("PostgresBackup", "a", "Running")),
-           failed = snapshot(action("PostgresBackup", "a", "Failed", "1970-01-01T00:01:40Z")),
-           old = snapshot(action("PostgresBackup", "b", "Failed", "1970-01-01T00:00:50Z"));
+  Snapshot running = snapshot(action("a", "Running")),
+           failed = snapshot(action("a", "Failed", "1970-01-01T00:01:40Z")),
+           old = snapshot(action("b", "Failed", "1970-01-01T00:00:50Z"));
   figures.topology({nullptr, snapshot(topology(nullptr))});
   EXPECT_THAT(metrics.text(), HasSubstr("pgrunbook_actions_ended_total{kind=\"PostgresBackup\",topology="
                                         "\"tfrs\",result=\"Failed\"} 0\n"));
-  figures.action({nullptr, old});
+  figures.action("PostgresBackup", {nullptr, old});
   EXPECT_EQ(ended("pgrunbook_actions_ended_total", "Failed"), 0);
   EXPECT_EQ(ended("pgrunbook_action_last_ended_timestamp_seconds", "Failed"), 50);
-  figures.action({nullptr, running});
-  figures.action({running, failed});
-  figures.action({failed, failed});
+  figures.action("PostgresBackup", {nullptr, running});
+  figures.action("PostgresBackup", {running, failed});
+  figures.action("PostgresBackup", {failed, failed});
   EXPECT_EQ(ended("pgrunbook_actions_ended_total", "Failed"), 1);
   EXPECT_EQ(ended("pgrunbook_action_last_ended_timestamp_seconds", "Failed"), 100);
-  figures.action({failed, nullptr});
+  figures.action("PostgresBackup", {failed, nullptr});
   EXPECT_EQ(ended("pgrunbook_action_last_ended_timestamp_seconds", "Failed"), 50);
-  figures.action({old, nullptr});
+  figures.action("PostgresBackup", {old, nullptr});
   EXPECT_THAT(metrics.text(), Not(HasSubstr("pgrunbook_action_last_ended")));
 }
 
@@ -138,11 +136,11 @@ TEST_F(FiguresTest, SeriesDoNotGrowWithActions) {
   for (int i = 0; i < 1000; ++i) {
     std::string name = "action-" + std::to_string(i);
     const char* kind = i % 3 == 0 ? "PostgresBackup" : i % 3 == 1 ? "PostgresRestore" : "Failover";
-    Snapshot before = snapshot(action(kind, name, "Running"));
-    figures.action({nullptr, before});
+    Snapshot before = snapshot(action(name, "Running"));
+    figures.action(kind, {nullptr, before});
     for (const char* phase : {"Blocked", "RollingBack", i % 2 == 0 ? "Completed" : "Failed"}) {
-      Snapshot after = snapshot(action(kind, name, phase, "2026-11-20T15:00:00Z"));
-      figures.action({before, after});
+      Snapshot after = snapshot(action(name, phase, "2026-11-20T15:00:00Z"));
+      figures.action(kind, {before, after});
       before = after;
     }
   }
