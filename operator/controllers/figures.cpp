@@ -40,7 +40,7 @@ struct Gauge {
   std::optional<double> (*of)(const Json& topology);
 };
 
-const std::array<Gauge, 9> kGauges{{
+const std::array<Gauge, 10> kGauges{{
     {"pgrunbook_topology_info", "1 for each topology.", [](const Json&) { return std::optional<double>(1); }},
     {"pgrunbook_continuous_archiving",
      "1 where the primary's WAL reaches the archive, 0 where it does not; absent while that is unknown.",
@@ -49,6 +49,9 @@ const std::array<Gauge, 9> kGauges{{
      "1 where the archive allows a restore to the present, 0 where it does not; absent while that is "
      "unknown.",
      [](const Json& t) { return holds(at(t, {"status"}), "Recoverable"); }},
+    {"pgrunbook_service_consistent",
+     "1 where every Service selects the primary, 0 where one does not; absent while that is unknown.",
+     [](const Json& t) { return holds(at(t, {"status"}), "ServiceConsistent"); }},
     {"pgrunbook_topology_stalled", "1 where nothing goes on before a person has done something.",
      [](const Json& t) -> std::optional<double> {
        const Json& status = at(t, {"status"});

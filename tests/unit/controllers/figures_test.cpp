@@ -66,11 +66,12 @@ TEST_F(FiguresTest, OfATopology) {
   EXPECT_THAT(metrics.text(), HasSubstr("pgrunbook_topology_stalled{topology=\"tfrs\"} 0\n"));
 
   status["conditions"] = {condition("ContinuousArchiving", "False"), condition("Recoverable", "False"),
-                          condition("Stalled", "True")};
+                          condition("ServiceConsistent", "False"), condition("Stalled", "True")};
   Snapshot bad = snapshot(topology(status));
   figures.topology({good, bad});
   EXPECT_THAT(metrics.text(), HasSubstr("pgrunbook_continuous_archiving{topology=\"tfrs\"} 0\n"));
   EXPECT_THAT(metrics.text(), HasSubstr("pgrunbook_recoverable{topology=\"tfrs\"} 0\n"));
+  EXPECT_THAT(metrics.text(), HasSubstr("pgrunbook_service_consistent{topology=\"tfrs\"} 0\n"));
   EXPECT_EQ(of_topology("pgrunbook_topology_stalled"), 1);
 }
 
