@@ -138,6 +138,7 @@ runtime::Outcome reconcile_action(World& world, const kube::Resource& resource, 
     a.status.set_conditions(a.meta.generation, base::format_time(base::now()));
     if (api::to_json(a.status) != before) {
       if (auto saved = a.save(a); !saved) return saved.error();
+      world.event(a.object, "Warning", a.status.reason, a.status.message);
     }
     return runtime::Terminal{flow.error()};
   }

@@ -6,6 +6,7 @@
 
 #include "base/hash.hpp"
 #include "controllers/actions.hpp"
+#include "controllers/figures.hpp"
 #include "controllers/leftovers.hpp"
 #include "controllers/topology.hpp"
 #include "kube/events.hpp"
@@ -91,18 +92,10 @@ int run_controller(const RunOptions& options) {
     manager_options.leader = lease;
   }
   runtime::Manager manager(*api, manager_options);
-  manager.metrics().describe("pgrunbook_continuous_archiving", runtime::Metrics::Type::kGauge,
-                             "1 where the primary's WAL reaches the archive");
-  manager.metrics().describe("pgrunbook_members_healthy", runtime::Metrics::Type::kGauge,
-                             "0 where a member's container or log tells of damage");
-  manager.metrics().describe("pgrunbook_wal_ready_files", runtime::Metrics::Type::kGauge,
-                             "Finished WAL segments that wait for the archive");
-  manager.metrics().describe(
-      "pgrunbook_service_consistent", runtime::Metrics::Type::kGauge,
-      "1 where every Service selects the primary, 0 where somebody has turned it back");
-  manager.metrics().describe(
-      "pgrunbook_gitops_aligned", runtime::Metrics::Type::kGauge,
-      "1 where what others apply agrees with what is so; absent where that is not known");
+  manager.metrics().describe("pgrunbook_build_info", runtime::Metrics::Type::kGauge,
+                             "1; which version runs.");
+  manager.metrics().set("pgrunbook_build_info", {{"version", options.version}}, 1);
+  Figures figures(manager.metrics());
 
   Informer pods(*api, kube::kinds::kPod, ns);
   pods.on_change([&](const runtime::Change& change) { terminations.observe(change.object()); });
@@ -112,6 +105,11 @@ int run_controller(const RunOptions& options) {
   Informer deployments(*api, kube::kinds::kDeployment, ns), statefulsets(*api, kube::kinds::kStatefulSet, ns);
   Informer backups(*api, kube::kinds::kBackup, ns), restores(*api, kube::kinds::kRestore, ns),
       failovers(*api, kube::kinds::kFailover, ns);
+  topologies.on_change([&](const runtime::Change& change) { figures.topology(change); });
+  for (Informer* actions : {&backups, &restores, &failovers})
+    actions->on_change([&figures, kind = actions->resource().kind](const runtime::Change& change) {
+      figures.action(kind, change);
+    });
 
   Controller::Options workers;
   workers.workers = 2;
@@ -125,10 +123,7 @@ int run_controller(const RunOptions& options) {
   Controller restore("restore", action(kube::kinds::kRestore), workers);
   Controller failover("failover", action(kube::kinds::kFailover), workers);
   Controller topology(
-      "topology",
-      [&](const Key& key, std::stop_token stop) {
-        return reconcile_topology(world, manager.metrics(), key, stop);
-      },
+      "topology", [&](const Key& key, std::stop_token stop) { return reconcile_topology(world, key, stop); },
       workers);
   // A change of the object itself, and of the pods of its Jobs: a result is seen the moment the kubelet
   // reports it.

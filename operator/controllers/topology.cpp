@@ -11,6 +11,7 @@
 #include "execute/standing.hpp"
 #include "execute/symptoms.hpp"
 #include "plan/symptoms.hpp"
+#include "plan/topology_events.hpp"
 #include "plan/topology_status.hpp"
 
 namespace pgrunbook::controllers {
@@ -18,7 +19,6 @@ namespace pgrunbook::controllers {
 using base::at;
 using base::ErrorCode;
 using base::Json;
-using base::number_at;
 using base::text_at;
 using execute::Action;
 using execute::World;
@@ -47,36 +47,15 @@ Action setup_of(World& world, const Json& object) {
   return a;
 }
 
-void measure(runtime::Metrics& metrics, const std::string& topology, const plan::Archiving& archiving) {
-  metrics.set("pgrunbook_continuous_archiving", {{"topology", topology}}, archiving.status == "True" ? 1 : 0);
-  if (archiving.archiver.is_object()) {
-    metrics.set("pgrunbook_wal_ready_files", {{"topology", topology}},
-                static_cast<double>(number_at(archiving.archiver, {"ready"})));
-  } else {
-    metrics.unset("pgrunbook_wal_ready_files", {{"topology", topology}});
-  }
-}
-
-// One condition as it was: "status/reason".
-std::string condition_of(const Json& object, std::string_view type) {
-  const Json& conditions = at(object, {"status", "conditions"});
-  if (!conditions.is_array()) return "";
-  for (const Json& c : conditions) {
-    if (text_at(c, {"type"}) == type) return text_at(c, {"status"}) + "/" + text_at(c, {"reason"});
-  }
-  return "";
-}
-
-// Whether the world is still as the last cutover left it, and whether those who steer agree: condition,
-// metric and one event, and nothing is changed back. Nothing is judged while a Failover moves things.
-plan::Consistency look_at_the_day_after(World& world, runtime::Metrics& metrics, const Json& object,
-                                        plan::SceneView& scene, execute::StandingView& view,
-                                        plan::StatusEditor& say) {
+// Whether the world is still as the last cutover left it, and whether those who steer agree: conditions
+// and one event, and nothing is changed back. Nothing is judged while a Failover moves things.
+plan::Consistency look_at_the_day_after(World& world, const Json& object, plan::SceneView& scene,
+                                        execute::StandingView& view, plan::StatusEditor& say) {
   plan::Standing& standing = view.standing;
-  std::string before = condition_of(object, "ServiceConsistent");
   plan::Consistency out{"True", "OneMember", fmt::format("every Service selects {}", scene.primary)};
   if (!view.under_way.empty()) {
-    if (before.empty() && !scene.primary.empty())
+    if (api::condition_status(at(object, {"status", "conditions"}), "ServiceConsistent").empty() &&
+        !scene.primary.empty())
       say.set("ServiceConsistent", out.status, out.reason, out.message);
     return out;
   }
@@ -94,23 +73,9 @@ plan::Consistency look_at_the_day_after(World& world, runtime::Metrics& metrics,
   }
   if (!scene.primary.empty() || out.status == "False") {
     say.set("ServiceConsistent", out.status, out.reason, out.message);
-    std::string after = out.status + "/" + out.reason;
-    if (out.status == "False" && after != before) {
-      world.event(object, "Warning", out.reason, out.message);
-    } else if (out.status == "True" && before.rfind("False/RevertedBy", 0) == 0) {
-      world.event(object, "Normal", "ServiceConsistent", out.message);
-    }
   }
-  std::string topology = text_at(object, {"metadata", "name"});
-  metrics.set("pgrunbook_service_consistent", {{"topology", topology}},
-              out.status == "True" && !scene.primary.empty() ? 1 : 0);
   plan::Alignment aligned = plan::judge_alignment(plan::expectations(scene, standing));
   say.set("GitOpsAligned", aligned.status, aligned.reason, aligned.message);
-  if (aligned.status == "Unknown") {
-    metrics.unset("pgrunbook_gitops_aligned", {{"topology", topology}});
-  } else {
-    metrics.set("pgrunbook_gitops_aligned", {{"topology", topology}}, aligned.status == "True" ? 1 : 0);
-  }
   // The selector's word counts for nothing now: what is looked at is the primary.
   if (standing.kind == plan::Standing::Kind::kReverted) {
     if (const plan::MemberView* to = plan::recorded_primary(scene, *standing.recorded); to != nullptr)
@@ -120,8 +85,8 @@ plan::Consistency look_at_the_day_after(World& world, runtime::Metrics& metrics,
 }
 
 // Condition, members and the way out. Who has made which restore is asked only where something is wrong.
-void say_health(World& world, runtime::Metrics& metrics, const plan::SceneView& scene,
-                const std::vector<plan::MemberHealth>& health, plan::StatusEditor& say) {
+void say_health(World& world, const plan::SceneView& scene, const std::vector<plan::MemberHealth>& health,
+                plan::StatusEditor& say) {
   plan::MendFacts facts;
   facts.has_backup = say.status().contains("restorableWindow");
   bool ill = std::any_of(health.begin(), health.end(), [](const auto& m) { return m.symptom.has_value(); });
@@ -130,7 +95,6 @@ void say_health(World& world, runtime::Metrics& metrics, const plan::SceneView& 
       facts.restores = at(*list, {"items"});
   }
   plan::say_health(say, health, plan::judge_health(scene, health, facts));
-  metrics.set("pgrunbook_members_healthy", {{"topology", scene.topology}}, ill ? 0 : 1);
 }
 
 // One event per symptom, when it is first seen.
@@ -152,8 +116,7 @@ void tell(World& world, const Json& object, const std::vector<plan::MemberHealth
 
 }  // namespace
 
-runtime::Outcome reconcile_topology(World& world, runtime::Metrics& metrics, const runtime::Key& key,
-                                    std::stop_token stop) {
+runtime::Outcome reconcile_topology(World& world, const runtime::Key& key, std::stop_token stop) {
   const kube::Resource& kind = kube::kinds::kTopology;
   auto object = world.api.get(kind, key.ns, key.name, World::soon());
   if (!object) {
@@ -168,8 +131,11 @@ runtime::Outcome reconcile_topology(World& world, runtime::Metrics& metrics, con
   auto write = [&]() -> base::Result<> {
     status["observedGeneration"] = a.meta.generation;
     if (!plan::is_news(at(a.object, {"status"}), status)) return {};
+    Json before = at(a.object, {"status"});
     PGR_ASSIGN(Json written, write_status(world.api, kind, a.object, status));
     a.object = std::move(written);
+    for (const plan::TopologyEvent& e : plan::topology_events(before, status))
+      world.event(a.object, e.type, e.reason, e.message);
     return {};
   };
   auto stalled = [&](const base::Error& e) -> runtime::Outcome {
@@ -188,7 +154,7 @@ runtime::Outcome reconcile_topology(World& world, runtime::Metrics& metrics, con
   auto view = execute::look_at_standing(world, *scene);
   if (!view) return view.error();
   const bool reverted = view->standing.kind == plan::Standing::Kind::kReverted;
-  plan::Consistency consistent = look_at_the_day_after(world, metrics, *object, *scene, *view, say);
+  plan::Consistency consistent = look_at_the_day_after(world, *object, *scene, *view, say);
   const plan::MemberView* primary = scene->member(scene->primary);
   if (primary == nullptr) {
     base::Error why = plan::no_primary(*scene);
@@ -199,7 +165,7 @@ runtime::Outcome reconcile_topology(World& world, runtime::Metrics& metrics, con
 
   auto health = execute::look_at_members(world, *scene, at(*object, {"status", "members"}), base::now());
   auto write_health = [&]() -> base::Result<> {
-    say_health(world, metrics, *scene, health, say);
+    say_health(world, *scene, health, say);
     auto written = write();
     if (written) {
       tell(world, *object, health);
@@ -240,7 +206,6 @@ runtime::Outcome reconcile_topology(World& world, runtime::Metrics& metrics, con
     }
     facts.archiving = plan::judge_archiving(*primary, execute::look_at_archiver(world, *scene, *primary));
   }
-  measure(metrics, key.name, facts.archiving);
   facts.setup.reason = a.status.reason;
   facts.setup.message = a.status.message;
   if (auto list = world.api.list(kube::kinds::kBackup, world.ns, {}, World::soon()); list)

@@ -27,6 +27,20 @@ void say(Action& a, Phase phase, std::string reason, std::string message) {
   a.status.set_conditions(a.meta.generation, now_text());
 }
 
+// One Event for a state, not one for each look at it.
+struct State {
+  Phase phase;
+  std::string reason;
+  explicit State(const Action& a) : phase(a.status.phase), reason(a.status.reason) {}
+  [[nodiscard]] bool differs(const Action& a) const {
+    return a.status.phase != phase || a.status.reason != reason;
+  }
+};
+
+void tell(Action& a, std::string_view type) {
+  a.world.event(a.object, type, a.status.reason, a.status.message);
+}
+
 // Saves only what differs from what was last read: a step that waits costs no writes.
 Result<> save_if_changed(Action& a, const Json& before) {
   if (api::to_json(a.status) == before) return {};
@@ -80,7 +94,7 @@ void begin_roll_back(Action& a, const Error& e) {
   a.status.operation.rolling_back = true;
   a.status.operation.failure = failure_json(e);
   say(a, Phase::kRollingBack, e.reason_or_code(), "putting everything back, because " + e.text());
-  a.world.event(a.object, "Warning", e.reason_or_code(), a.status.message);
+  tell(a, "Warning");
 }
 
 std::size_t index_of(const std::vector<Step>& steps, const std::string& name) {
@@ -104,11 +118,13 @@ Result<bool> roll_back(Action& a, const std::vector<Step>& steps, milliseconds* 
       StepResult r = steps[i].revert(a);
       if (r.kind != StepResult::Kind::kDone) {
         bool stuck = r.kind != StepResult::Kind::kWaiting;
+        const State was(a);
         say(a, stuck ? Phase::kBlocked : Phase::kRollingBack,
             stuck ? r.error.reason_or_code() : text_at(op.failure, {"reason"}),
             stuck ? fmt::format("putting back step {} needs help: {}", op.step, r.error.text())
                   : fmt::format("putting everything back, because {} (now: {})", failure_text(op.failure),
                                 r.message));
+        if (stuck && was.differs(a)) tell(a, "Warning");
         *again = r.again;
         return false;
       }
@@ -123,11 +139,14 @@ Result<bool> roll_back(Action& a, const std::vector<Step>& steps, milliseconds* 
 }
 
 void ask_approval(Action& a) {
+  std::string stake = text_at(a.status.plan, {"dataAtStake", "text"});
   say(a, Phase::kAwaitingApproval, "AwaitingApproval",
-      fmt::format("the plan is ready and waits for approval. HINT: read status.plan, then: kubectl patch {} "
-                  "{} -n {} --type=merge -p "
-                  "'{{\"spec\":{{\"approvedPlan\":\"{}\"}}}}'",
-                  a.resource.plural, a.meta.name, a.meta.namespace_name, text_at(a.status.plan, {"digest"})));
+      fmt::format(
+          "the plan is ready and waits for approval{}. HINT: read status.plan, then: kubectl patch {} "
+          "{} -n {} --type=merge -p "
+          "'{{\"spec\":{{\"approvedPlan\":\"{}\"}}}}'",
+          stake.empty() ? "" : ": " + stake, a.resource.plural, a.meta.name, a.meta.namespace_name,
+          text_at(a.status.plan, {"digest"})));
 }
 
 // Whether nothing may be done yet because nobody has approved the plan. By what is written of the approval,
@@ -143,8 +162,10 @@ Result<Again> plan(Action& a, const Flow& flow, const Json& before) {
   if (flow.cancel) {
     finish(a, Phase::kCancelled, "Cancelled", "cancelled before anything was touched", "nothing was touched");
     PGR_TRY(a.save(a));
+    tell(a, "Normal");
     return Again{};
   }
+  const State was(a);
   StepResult r = flow.plan(a);
   switch (r.kind) {
     case StepResult::Kind::kWaiting:
@@ -153,8 +174,7 @@ Result<Again> plan(Action& a, const Flow& flow, const Json& before) {
       return Again{r.again};
     case StepResult::Kind::kBlocked:
       say(a, Phase::kBlocked, r.error.reason_or_code(), r.error.text());
-      if (base::text_at(before, {"phase"}) != "Blocked")
-        a.world.event(a.object, "Warning", r.error.reason_or_code(), r.error.text());
+      if (was.differs(a)) tell(a, "Warning");
       PGR_TRY(save_if_changed(a, before));
       return Again{r.again};
     case StepResult::Kind::kFailed: {
@@ -180,11 +200,12 @@ Result<Again> plan(Action& a, const Flow& flow, const Json& before) {
            "planned only, as spec.mode Plan asks; status.plan says what Execute would do",
            "nothing was touched");
     PGR_TRY(a.save(a));
+    tell(a, "Normal");
     return Again{};
   }
   if (unapproved(a, flow)) {
     ask_approval(a);
-    a.world.event(a.object, "Normal", "AwaitingApproval", a.status.message);
+    tell(a, "Normal");
   } else {
     say(a, Phase::kRunning, "", "the plan is made");
   }
@@ -197,6 +218,7 @@ Result<Again> await_approval(Action& a, const Flow& flow, const Json& before) {
     finish(a, Phase::kCancelled, "Cancelled", "cancelled while it waited for approval",
            "nothing was touched");
     PGR_TRY(a.save(a));
+    tell(a, "Normal");
     return Again{};
   }
   std::string digest = text_at(a.status.plan, {"digest"});
@@ -206,10 +228,12 @@ Result<Again> await_approval(Action& a, const Flow& flow, const Json& before) {
     return Again{kApprovalPoll};
   }
   if (flow.approved_plan != digest) {
+    const State was(a);
     say(a, Phase::kAwaitingApproval, "OtherPlanApproved",
         fmt::format("spec.approvedPlan is {}, but the plan's digest is {}. HINT: read status.plan again and "
                     "approve that digest",
                     flow.approved_plan, digest));
+    if (was.differs(a)) tell(a, "Warning");
     PGR_TRY(save_if_changed(a, before));
     return Again{kApprovalPoll};
   }
@@ -219,6 +243,7 @@ Result<Again> await_approval(Action& a, const Flow& flow, const Json& before) {
     say(a, Phase::kPlanning, "WorldChanged",
         "what the plan stood on has changed since; planning again, and the approval is void");
     PGR_TRY(a.save(a));
+    tell(a, "Warning");
     return Again{kAtOnce};
   }
   a.status.operation.state = kApproved;
@@ -288,10 +313,10 @@ Result<Again> advance(Action& a, const Flow& flow) {
       if (r.kind == StepResult::Kind::kBlocked ||
           (r.kind == StepResult::Kind::kFailed && op.past_no_return)) {
         // Past the point of no return a failure never turns back: the step is tried again for ever.
-        bool news = a.status.phase != Phase::kBlocked;
+        const State was(a);
         say(a, Phase::kBlocked, r.error.reason_or_code(),
             fmt::format("step {} needs help: {}", op.step, r.error.text()));
-        if (news) a.world.event(a.object, "Warning", r.error.reason_or_code(), a.status.message);
+        if (was.differs(a)) tell(a, "Warning");
         PGR_TRY(save_if_changed(a, saved));
         return Again{std::max(r.again, milliseconds(2000))};
       }
@@ -353,8 +378,7 @@ Result<Again> advance(Action& a, const Flow& flow) {
            "the action is complete");
   }
   PGR_TRY(a.save(a));
-  a.world.event(a.object, a.status.phase == Phase::kCompleted ? "Normal" : "Warning", a.status.reason,
-                a.status.message);
+  tell(a, a.status.phase == Phase::kFailed ? "Warning" : "Normal");
   return Again{};
 }
 

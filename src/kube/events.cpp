@@ -1,8 +1,9 @@
 #include "kube/events.hpp"
 
-#include <fmt/format.h>
+#include <algorithm>
+#include <atomic>
 
-#include "base/hash.hpp"
+#include <fmt/format.h>
 
 namespace pgrunbook::kube {
 namespace {
@@ -12,6 +13,18 @@ constexpr auto kBetweenWrites = std::chrono::seconds(10);
 constexpr auto kPatience = std::chrono::seconds(3);
 constexpr std::size_t kLongest = 1024;  // the API server refuses more
 constexpr const char* kComponent = "pgrunbook";
+
+// Never the same twice in this process.
+std::uint64_t nanoseconds() {
+  static std::atomic<std::uint64_t> last = 0;
+  auto now = static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(
+                                            std::chrono::system_clock::now().time_since_epoch())
+                                            .count());
+  std::uint64_t before = last.load();
+  while (!last.compare_exchange_weak(before, std::max(before + 1, now))) {
+  }
+  return std::max(before + 1, now);
+}
 
 }  // namespace
 
@@ -43,7 +56,8 @@ void EventRecorder::emit(const Json& object, Type type, const std::string& reaso
     std::erase_if(known_, [&](const auto& entry) { return now - entry.second.first >= kWindow; });
     Known& entry = known_[key];
     first = entry.count == 0;
-    if (first) entry = Known{fmt::format("{}.{}", name.substr(0, 200), base::random_hex(8)), 0, now, {}};
+    // By time, as client-go does it: events of one second are then listed in their order.
+    if (first) entry = Known{fmt::format("{}.{:016x}", name.substr(0, 200), nanoseconds()), 0, now, {}};
     ++entry.count;
     if (!first && now - entry.written < kBetweenWrites) return;
     entry.written = now;

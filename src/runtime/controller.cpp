@@ -19,6 +19,7 @@ Overloaded(Ts...) -> Overloaded<Ts...>;
 
 constexpr const char* kTotal = "pgrunbook_reconcile_total";
 constexpr const char* kSeconds = "pgrunbook_reconcile_duration_seconds";
+constexpr const char* kReady = "pgrunbook_queue_ready";
 
 }  // namespace
 
@@ -66,7 +67,7 @@ Controller::Controller(Tag, std::string name, Reconcile reconcile, Options optio
   metrics_->describe(kTotal, Metrics::Type::kCounter, "Reconciles by result.");
   metrics_->describe(kSeconds, Metrics::Type::kHistogram, "Duration of a reconcile.",
                      {0.01, 0.05, 0.1, 0.5, 1, 5, 15, 60});
-  metrics_->describe("pgrunbook_queue_ready", Metrics::Type::kGauge, "Keys waiting for a worker.");
+  metrics_->describe(kReady, Metrics::Type::kGauge, "Keys waiting for a worker.");
   for (const char* result : {"done", "after", "error", "terminal", "exception"}) {
     metrics_->add(kTotal, {{"controller", name_}, {"result", result}}, 0);
   }
@@ -81,18 +82,29 @@ void Controller::watch(Informer& informer, Mapper mapper, std::function<bool(con
         if (relevant && !relevant(change)) return;
         // Both states: an object that moved from one owner to another concerns both.
         if (change.before) {
-          for (const Key& key : mapper(*change.before)) queue_.add(key);
+          for (const Key& key : mapper(*change.before)) enqueue(key);
         }
         if (change.after) {
-          for (const Key& key : mapper(*change.after)) queue_.add(key);
+          for (const Key& key : mapper(*change.after)) enqueue(key);
         }
       });
+}
+
+// Also on the way in: where every worker hangs, the queue is what shows it.
+void Controller::enqueue(const Key& key) {
+  queue_.add(key);
+  measure();
+}
+
+void Controller::measure() {
+  if (metrics_ != nullptr)
+    metrics_->set(kReady, {{"controller", name_}}, static_cast<double>(queue_.ready()));
 }
 
 void Controller::resync() {
   for (const Watch& watch : watches_) {
     for (const Snapshot& object : watch.informer->store().list()) {
-      for (const Key& key : watch.mapper(*object)) queue_.add(key);
+      for (const Key& key : watch.mapper(*object)) enqueue(key);
     }
   }
 }
@@ -126,6 +138,7 @@ bool Controller::wait(base::Deadline deadline) {
 
 void Controller::work(const std::stop_token& stop) {
   while (auto key = queue_.get(stop)) {
+    measure();
     work_on(*key, stop);
     queue_.done(*key);
   }
@@ -154,10 +167,7 @@ void Controller::work_on(const Key& key, const std::stop_token& stop) {
     }
   }();
   std::chrono::duration<double> took = std::chrono::steady_clock::now() - begun;
-  if (metrics_ != nullptr) {
-    metrics_->observe(kSeconds, {{"controller", name_}}, took.count());
-    metrics_->set("pgrunbook_queue_ready", {{"controller", name_}}, static_cast<double>(queue_.ready()));
-  }
+  if (metrics_ != nullptr) metrics_->observe(kSeconds, {{"controller", name_}}, took.count());
   std::visit(Overloaded{
                  [&](const Done&) {
                    queue_.forget(key);

@@ -69,7 +69,7 @@ class Controller {
   // mapper may be narrowed by `relevant` (given both states; default: all). Before the informer starts; it
   // must outlive this.
   void watch(Informer& informer, Mapper mapper, std::function<bool(const Change&)> relevant = {});
-  void enqueue(const Key& key) { queue_.add(key); }
+  void enqueue(const Key& key);
   // Enqueues everything the informers know: insurance against a change we missed by a fault of ours.
   void resync();
 
@@ -100,6 +100,7 @@ class Controller {
   }
   void work(const std::stop_token& stop);
   void count(const char* result);
+  void measure();
 
   struct Watch {
     Informer* informer;

@@ -49,11 +49,12 @@ void Metrics::describe(const std::string& name, Type type, const std::string& he
   family.bounds = std::move(buckets);
 }
 
-Metrics::Series* Metrics::series_locked(const std::string& name, const Labels& labels) {
+Metrics::Series* Metrics::series_locked(const std::string& name, const Labels& labels, bool or_other) {
   Family& family = families_[name];
   auto found = family.series.find(labels);
   if (found != family.series.end()) return &found->second;
   if (family.series.size() < most_) return &family.series[labels];
+  if (!or_other) return nullptr;
   Labels other = labels;
   for (auto& label : other) label.second = "other";
   return &family.series[other];
@@ -66,7 +67,7 @@ void Metrics::add(const std::string& name, const Labels& labels, double by) {
 
 void Metrics::set(const std::string& name, const Labels& labels, double value) {
   std::lock_guard lock(mutex_);
-  series_locked(name, labels)->value = value;
+  if (Series* series = series_locked(name, labels, false)) series->value = value;
 }
 
 void Metrics::unset(const std::string& name, const Labels& labels) {

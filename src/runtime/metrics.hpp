@@ -13,8 +13,9 @@
 namespace pgrunbook::runtime {
 
 // Thread-safe; every call is a short lock. What was never set is absent in the output, and unset() makes it
-// absent again: an unknown value is neither 0 nor the last one. A family keeps at most `most` series; further
-// ones are counted under the label values "other".
+// absent again: an unknown value is neither 0 nor the last one. A family keeps at most `most` series; what
+// further ones count goes to the label values "other", and what they set is left out: of two gauges in one
+// series the later would hide the earlier.
 class Metrics {
  public:
   using Labels = std::vector<std::pair<std::string, std::string>>;
@@ -46,7 +47,7 @@ class Metrics {
     std::vector<double> bounds;
     std::map<Labels, Series> series;
   };
-  Series* series_locked(const std::string& name, const Labels& labels);
+  Series* series_locked(const std::string& name, const Labels& labels, bool or_other = true);
 
   const std::size_t most_;
   mutable std::mutex mutex_;

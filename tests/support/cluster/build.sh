@@ -26,6 +26,31 @@ build_locked() {
   done
   build_module coredns "$COREDNS"
   build_module helm "$HELM"
+  build_kstatus
+  fetch_promtool
+}
+# Prometheus' judge of alert rules, out of Debian's package: installed whole it would start a server.
+fetch_promtool() {
+  local dir
+  [ ! -x "$BIN/promtool" ] || return 0
+  mkdir -p "$BIN"
+  dir=$(mktemp -d)
+  chmod 755 "$dir" # apt downloads as a user of its own
+  (
+    cd "$dir"
+    apt-get -qq download prometheus 2>/dev/null || { apt-get -qq update && apt-get -qq download prometheus; }
+    dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x ./usr/bin/promtool
+  ) >&2 || { rm -rf "$dir"; fail "cannot get promtool out of Debian's package prometheus"; }
+  mv "$dir/usr/bin/promtool" "$BIN/promtool.$$"
+  mv "$BIN/promtool.$$" "$BIN/promtool"
+  rm -rf "$dir"
+}
+build_kstatus() { # the library by which Flux judges an object; small, so also on its first use
+  local key
+  key=$(cat "$HERE"/kstatus/go.mod "$HERE"/kstatus/go.sum "$HERE"/kstatus/*.go | sha256sum | cut -c-16)
+  mkdir -p "$BIN"
+  [ -x "$BIN/kstatus-$key" ] || go_build build -C "$HERE/kstatus" -o "$BIN/kstatus-$key" -ldflags "-s -w"
+  [ "$(readlink "$BIN/kstatus")" = "kstatus-$key" ] || ln -sfn "kstatus-$key" "$BIN/kstatus"
 }
 build_module() { # program, package@version
   [ "$(readlink "$BIN/$1")" = "$1-${2##*@}" ] && [ -x "$BIN/$1" ] && return

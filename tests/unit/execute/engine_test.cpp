@@ -316,6 +316,8 @@ TEST(RollBack, ThatIsStuckIsBlockedAndProceedsByItself) {
   EXPECT_EQ(s.message(), "putting back step stop needs help: no pod for the Job. HINT: raise the quota");
   EXPECT_EQ(s.text({"reason"}), "Stuck");
   EXPECT_EQ(condition(s, "Finished"), "False") << "not terminal: the world is at no safe point";
+  EXPECT_EQ(s.events.back(),
+            "Warning Stuck: putting back step stop needs help: no pod for the Job. HINT: raise the quota");
   s.drive();
   EXPECT_EQ(s.phase(), "Failed");
   EXPECT_EQ(s.text({"reason"}), "Broken") << "why it was put back, not what held that up";
@@ -371,6 +373,7 @@ TEST(Cancel, WhilePlanningTouchesNothing) {
   EXPECT_EQ(s.phase(), "Cancelled");
   EXPECT_EQ(s.message(), "cancelled before anything was touched");
   EXPECT_EQ(s.text({"safePoint"}), "nothing was touched");
+  EXPECT_THAT(s.events, ElementsAre("Normal Cancelled: cancelled before anything was touched"));
   EXPECT_THAT(s.acts, IsEmpty());
 }
 
@@ -454,6 +457,18 @@ TEST(Approval, IsAskedForWithTheCommandToGiveIt) {
   EXPECT_EQ(condition(s, "Finished"), "False");
 }
 
+TEST(Approval, SaysWhatIsAtStake) {
+  Scripted s;
+  s.approval_required = true;
+  s.at_stake = "12 transactions stay behind";
+  s.drive(3);
+  EXPECT_EQ(s.message().rfind("the plan is ready and waits for approval: 12 transactions stay behind. HINT: "
+                              "read status.plan, then: kubectl patch",
+                              0),
+            0U)
+      << s.message();
+}
+
 TEST(Approval, OfThisDigestRunsIt) {
   Scripted s;
   s.approval_required = true;
@@ -474,6 +489,7 @@ TEST(Approval, OfAnotherDigestRunsNothing) {
   EXPECT_EQ(s.text({"reason"}), "OtherPlanApproved");
   EXPECT_EQ(s.message(), "spec.approvedPlan is 0000000000000000, but the plan's digest is " + s.digest() +
                              ". HINT: read status.plan again and approve that digest");
+  EXPECT_EQ(s.events.back(), "Warning OtherPlanApproved: " + s.message());
   EXPECT_THAT(s.acts, IsEmpty());
   s.approved = s.digest();
   s.drive();
@@ -491,6 +507,8 @@ TEST(Approval, IsVoidOnceTheWorldIsAnother) {
   EXPECT_EQ(s.phase(), "AwaitingApproval");
   EXPECT_EQ(s.text({"reason"}), "OtherPlanApproved");
   EXPECT_NE(s.digest(), old);
+  EXPECT_THAT(s.events, Contains("Warning WorldChanged: what the plan stood on has changed since; planning "
+                                 "again, and the approval is void"));
   EXPECT_EQ(base::number_at(s.status(), {"operation", "attempt"}), 2);
   EXPECT_EQ(base::number_at(s.status(), {"plan", "facts", "attempt"}), 2)
       << "planned again by a Job of another name";
@@ -601,8 +619,14 @@ TEST(Plan, ThatIsHeldIsBlockedAndGoesOnByItself) {
   s.drive(3);
   EXPECT_EQ(s.phase(), "Blocked");
   EXPECT_EQ(s.message(), "no way. HINT: add it");
+  EXPECT_THAT(s.events, Contains("Warning NetworkPolicyMissing: no way. HINT: add it"));
   EXPECT_EQ(std::count_if(s.events.begin(), s.events.end(),
                           [](const std::string& e) { return e.rfind("Warning", 0) == 0; }),
+            1);
+  // Another reason is another thing to do.
+  s.plan_result = StepResult::blocked(base::refused("QuotaTooSmall", "no room", "raise it"));
+  s.drive(3);
+  EXPECT_EQ(std::count(s.events.begin(), s.events.end(), "Warning QuotaTooSmall: no room. HINT: raise it"),
             1);
   s.plan_result = StepResult::done();
   s.drive();

@@ -57,6 +57,21 @@ TEST_F(EventsTest, RepeatsRaiseTheCountOfOneEvent) {
   EXPECT_EQ(size(), 3U);
 }
 
+// kubectl describe sorts by the second; what comes in order by name stays so within it.
+TEST_F(EventsTest, NamesAreInTheOrderOfTime) {
+  std::string before;
+  for (const char* reason : {"StopPrimary", "Fence", "Switch"}) {
+    emit(reason, "x");
+    std::string name;
+    auto all = *api_.list(kinds::kEvent, "ns", {}, base::Deadline::after(std::chrono::seconds(1)));
+    for (const Json& e : all["items"]) {
+      if (e["reason"] == reason) name = e["metadata"]["name"];
+    }
+    EXPECT_GT(name, before);
+    before = name;
+  }
+}
+
 TEST_F(EventsTest, AFloodIsWrittenRarely) {
   for (int i = 0; i < 1000; ++i) emit("Waiting", "x");
   EXPECT_EQ(api_.count("create") + api_.count("patch"), 1);

@@ -209,7 +209,7 @@ struct Said {
     TopologyFacts facts;
     facts.scene = &s;
     facts.now = kNow;
-    facts.backups = {backup("b1", "tfrs", "Completed", "2026-11-20T10:00:00Z")};
+    facts.backups = Json::array({backup("b1", "tfrs", "Completed", "2026-11-20T10:00:00Z")});
     change(facts, archiver);
     facts.archiving = judge_archiving(s.members[0], archiver);
     status = std::move(before);
@@ -284,6 +284,22 @@ TEST(SayTopology, WhatSetupWouldDoOrWhyItFailed) {
   EXPECT_EQ(failed("Ready"), "False NotSetUp: setting up archiving failed: postgres --single failed");
   EXPECT_EQ(failed("Stalled"),
             "True SingleUserFailed: setting up archiving failed: postgres --single failed");
+}
+
+TEST(SayTopology, StalledGoesWithWhatItWasAbout) {
+  Json status;
+  StatusEditor out(&status, 1, kNow);
+  out.stalled(base::refused("NoPrimary", "no member is selected", "correct the selector"));
+  SceneView s = scene();
+  ArchiverFacts a = archives();
+  a.ready_pod = false;
+  TopologyFacts f;
+  f.scene = &s;
+  f.now = kNow;
+  f.archiving = judge_archiving(s.members.front(), a);
+  say_topology(out, f);
+  EXPECT_EQ(condition(status, "Ready"), "False PrimaryNotReady: the primary postgresql has no ready pod");
+  EXPECT_EQ(condition(status, "Stalled"), "");
 }
 
 TEST(StatusEditor, SaysThatSetupIsUnderWayOrNeedsHelp) {

@@ -59,6 +59,17 @@ TEST(ControllerTest, OutcomesDecideWhatComesNext) {
   EXPECT_EQ(metrics.value("pgrunbook_reconcile_duration_seconds", {{"controller", "restore"}}), 5);
 }
 
+TEST(ControllerTest, TheQueueIsMeasuredWhileNoWorkerEnds) {
+  Metrics metrics;
+  Controller::Options options;
+  options.metrics = &metrics;
+  Controller c("restore", [](const Key&) -> Outcome { return Done{}; }, options);
+  c.enqueue({"ns", "x"});
+  c.enqueue({"ns", "y"});
+  c.enqueue({"ns", "y"});
+  EXPECT_EQ(metrics.value("pgrunbook_queue_ready", {{"controller", "restore"}}), 2);
+}
+
 TEST(ControllerTest, AnExceptionIsCountedAndTriedAgain) {
   Metrics metrics;
   Controller::Options options;

@@ -49,5 +49,15 @@ TEST(MetricsTest, SeriesAreBounded) {
   EXPECT_EQ(m.value("pgrunbook_x_total", {{"who", "other"}}), 990);
 }
 
+TEST(MetricsTest, AGaugeBeyondTheBoundIsLeftOut) {
+  Metrics m(1);
+  m.set("pgrunbook_x", {{"topology", "a"}}, 1);
+  m.set("pgrunbook_x", {{"topology", "b"}}, 2);
+  EXPECT_EQ(m.text(), "# TYPE pgrunbook_x gauge\npgrunbook_x{topology=\"a\"} 1\n");
+  m.unset("pgrunbook_x", {{"topology", "a"}});
+  m.set("pgrunbook_x", {{"topology", "b"}}, 2);
+  EXPECT_EQ(m.value("pgrunbook_x", {{"topology", "b"}}), 2);
+}
+
 }  // namespace
 }  // namespace pgrunbook::runtime
