@@ -6,6 +6,7 @@
 
 #include "base/hash.hpp"
 #include "controllers/actions.hpp"
+#include "controllers/caches.hpp"
 #include "controllers/leftovers.hpp"
 #include "controllers/topology.hpp"
 #include "kube/events.hpp"
@@ -13,6 +14,7 @@
 #include "runtime/informer.hpp"
 #include "runtime/log.hpp"
 #include "runtime/manager.hpp"
+#include "runtime/memory.hpp"
 
 namespace pgrunbook::controllers {
 
@@ -41,6 +43,7 @@ std::string camel(std::string_view text) {
 }  // namespace
 
 int run_controller(const RunOptions& options) {
+  runtime::keep_memory_small();
   runtime::init_logging(options.log_level);
   runtime::Signals signals;
   auto config = options.kubeconfig.empty() ? kube::Config::in_cluster()
@@ -96,13 +99,18 @@ int run_controller(const RunOptions& options) {
   manager.metrics().describe("pgrunbook_wal_ready_files", runtime::Metrics::Type::kGauge,
                              "Finished WAL segments that wait for the archive");
 
-  Informer pods(*api, kube::kinds::kPod, ns);
+  auto watched = [](const kube::Resource& kind) {
+    runtime::Watcher::Options watch;
+    watch.select.keep = kept_of(kind);
+    return watch;
+  };
+  Informer pods(*api, kube::kinds::kPod, ns, watched(kube::kinds::kPod));
   pods.on_change([&](const runtime::Change& change) { terminations.observe(change.object()); });
-  Informer jobs(*api, kube::kinds::kJob, ns);
-  Informer topologies(*api, kube::kinds::kTopology, ns);
-  Informer services(*api, kube::kinds::kService, ns);
-  Informer backups(*api, kube::kinds::kBackup, ns), restores(*api, kube::kinds::kRestore, ns),
-      failovers(*api, kube::kinds::kFailover, ns);
+  Informer topologies(*api, kube::kinds::kTopology, ns, watched(kube::kinds::kTopology));
+  Informer services(*api, kube::kinds::kService, ns, watched(kube::kinds::kService));
+  Informer backups(*api, kube::kinds::kBackup, ns, watched(kube::kinds::kBackup)),
+      restores(*api, kube::kinds::kRestore, ns, watched(kube::kinds::kRestore)),
+      failovers(*api, kube::kinds::kFailover, ns, watched(kube::kinds::kFailover));
 
   Controller::Options workers;
   workers.workers = 2;
@@ -118,14 +126,14 @@ int run_controller(const RunOptions& options) {
   Controller topology(
       "topology",
       [&](const Key& key, std::stop_token stop) {
-        return reconcile_topology(world, manager.metrics(), key, stop);
+        return reconcile_topology(world, manager.metrics(), backups.store(), key, stop);
       },
       workers);
   // A change of the object itself, and of the pods of its Jobs: a result is seen the moment the kubelet
   // reports it.
-  backup.watch(backups, runtime::mappers::self());
-  restore.watch(restores, runtime::mappers::self());
-  failover.watch(failovers, runtime::mappers::self());
+  backup.watch(backups, runtime::mappers::self(), concerns);
+  restore.watch(restores, runtime::mappers::self(), concerns);
+  failover.watch(failovers, runtime::mappers::self(), concerns);
   // Its own status is no news: it holds the primary's LSN, and each write of it would bring on the next.
   topology.watch(topologies, runtime::mappers::self(), [](const runtime::Change& change) {
     auto generation = [](const runtime::Snapshot& s) {
@@ -137,12 +145,9 @@ int run_controller(const RunOptions& options) {
     return [&objects](const Json& pod) -> std::vector<Key> {
       std::string uid = base::text_at(pod, {"metadata", "labels", api::kLabelActionUid});
       if (uid.empty()) return {};
-      std::vector<Key> keys;
-      for (const auto& object : objects.store().list(
-               [&](const Json& o) { return base::text_at(o, {"metadata", "uid"}) == uid; })) {
-        keys.push_back(Key::of(*object));
-      }
-      return keys;
+      auto object =
+          objects.store().find([&](const Json& o) { return base::text_at(o, {"metadata", "uid"}) == uid; });
+      return object ? std::vector<Key>{Key::of(*object)} : std::vector<Key>{};
     };
   };
   backup.watch(pods, of_action(backups));

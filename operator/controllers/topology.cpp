@@ -101,11 +101,11 @@ Archiving look(World& world, const plan::SceneView& scene, const plan::MemberVie
   return out;
 }
 
-void last_backup(World& world, const std::string& topology, const std::string& archived_until, Json* status) {
-  auto list = world.api.list(kube::kinds::kBackup, world.ns, {}, World::soon());
-  if (!list) return;
+void last_backup(const runtime::Store& backups, const std::string& topology,
+                 const std::string& archived_until, Json* status) {
   std::string newest, earliest;
-  for (const Json& b : at(*list, {"items"})) {
+  for (const runtime::Snapshot& snapshot : backups.list()) {
+    const Json& b = *snapshot;
     if (text_at(b, {"spec", "topologyRef", "name"}) != topology ||
         text_at(b, {"status", "phase"}) != "Completed")
       continue;
@@ -138,8 +138,8 @@ std::string report_statements(const plan::MemberView& m) {
 
 }  // namespace
 
-runtime::Outcome reconcile_topology(World& world, runtime::Metrics& metrics, const runtime::Key& key,
-                                    std::stop_token stop) {
+runtime::Outcome reconcile_topology(World& world, runtime::Metrics& metrics, const runtime::Store& backups,
+                                    const runtime::Key& key, std::stop_token stop) {
   const kube::Resource& kind = kube::kinds::kTopology;
   auto object = world.api.get(kind, key.ns, key.name, World::soon());
   if (!object) {
@@ -273,7 +273,7 @@ runtime::Outcome reconcile_topology(World& world, runtime::Metrics& metrics, con
   status["members"] = members;
   status.erase("lastBackup");
   status.erase("restorableWindow");
-  last_backup(world, key.name, text_at(archiving.archiver, {"lastArchivedTime"}), &status);
+  last_backup(backups, key.name, text_at(archiving.archiver, {"lastArchivedTime"}), &status);
   bool window = status.contains("restorableWindow");
   bool archives = archiving.status == "True";
   set("LastBackupSucceeded", window ? "True" : "Unknown", window ? "Completed" : "NoBackup",

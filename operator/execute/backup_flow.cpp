@@ -30,14 +30,17 @@ StepResult plan_backup(Action& a, const api::BackupSpec& spec) {
     return StepResult::blocked(plan::no_primary(*scene));
   }
   Json labels = specs::job_labels(scene->topology, a.meta.uid, "backup", scene->spec.jobs.labels);
+  auto policies = network_policies(a.world);
+  if (!policies) return StepResult::of(policies.error());
   if (auto gate = network_gate(
-          a.world, "pods of our Jobs", "pgrunbook-jobs",
+          a.world, *policies, "pods of our Jobs", "pgrunbook-jobs",
           Json{{"app.kubernetes.io/name", "pgrunbook"}, {"app.kubernetes.io/component", "job"}}, *primary)) {
     // Nobody is asked for a policy that a backup made long ago no longer needs.
     auto before = done_before(a, *scene, *primary);
     return before ? *before : *gate;
   }
-  if (auto gate = network_gate(a.world, "the operator", "pgrunbook-operator", a.world.own_labels, *primary))
+  if (auto gate = network_gate(a.world, *policies, "the operator", "pgrunbook-operator", a.world.own_labels,
+                               *primary))
     return *gate;
   auto session = connect_role(a, *scene, *primary);
   if (!session) {
@@ -63,8 +66,7 @@ StepResult plan_backup(Action& a, const api::BackupSpec& spec) {
   copy.step = "backup";
   copy.job = api::jobs::kBackup;
   copy.member = primary;
-  if (auto gate = room_gate(a, call.step, call.attempt, {wish_of(a, *scene, call), wish_of(a, *scene, copy)}))
-    return *gate;
+  call.gate = [&] { return room_for(a, {wish_of(a, *scene, call), wish_of(a, *scene, copy)}); };
   StepResult r = run_job(a, *scene, call);
   if (r.kind != StepResult::Kind::kDone) return r;
   if (auto before = already(a, r.result)) return *before;

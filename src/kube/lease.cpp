@@ -112,6 +112,19 @@ base::Result<> Lease::acquire_when(const std::function<bool(const std::string&)>
 }
 
 base::Result<> Lease::renew(Deadline d) {
+  Json known;
+  {
+    std::lock_guard lock(mutex_);
+    if (holder_ == options_.holder && !seen_version_.empty())
+      known = {{"metadata", {{"resourceVersion", seen_version_}}}, {"spec", {{"holderIdentity", holder_}}}};
+  }
+  // What we wrote last is what we know without asking; whoever changed it since makes this a conflict.
+  if (known.is_object()) {
+    auto written = write(&known, d);
+    if (written ||
+        (written.error().code != ErrorCode::kConflict && written.error().code != ErrorCode::kNotFound))
+      return written;
+  }
   return take([](const Json&, const std::string&) { return false; }, d);
 }
 
