@@ -59,6 +59,7 @@ int run_controller(const RunOptions& options) {
   }
   std::unique_ptr<kube::Api> api = kube::connect(*config);
   execute::Terminations terminations;
+  execute::Logins logins;
   kube::EventRecorder recorder(*api, options.pod_name);
 
   execute::World world{
@@ -68,14 +69,19 @@ int run_controller(const RunOptions& options) {
       options.version,
       Json{{"app.kubernetes.io/name", "pgrunbook"}},
       terminations,
-      [](const sql::Target& t, base::Deadline d) { return sql::Connection::open(t, d); },
+      [&](const sql::Target& t, base::Deadline d) {
+        auto opened = sql::Connection::open(t, d);
+        if (opened) logins.note(t);
+        return opened;
+      },
       [&](const Json& object, std::string_view type, std::string_view reason, std::string_view message) {
         recorder.emit(
             object,
             type == "Warning" ? kube::EventRecorder::Type::kWarning : kube::EventRecorder::Type::kNormal,
             camel(reason), std::string(message));
       },
-      signals.stop_token()};
+      signals.stop_token(),
+      &logins};
   if (!options.pod_name.empty()) {
     auto pod = api->get(kube::kinds::kPod, ns, options.pod_name, execute::World::soon());
     if (pod && base::at(*pod, {"metadata", "labels"}).is_object())

@@ -21,6 +21,27 @@ std::string human_bytes(std::int64_t bytes) {
   return i == 0 ? fmt::format("{} B", bytes) : fmt::format("{:.1f} {}", value, units[i]);
 }
 
+// Who the primary is; what to end with where it does not say.
+std::optional<StepResult> ask_who(Action& a, const plan::SceneView& scene, const plan::MemberView& primary,
+                                  Json* who) {
+  auto session = connect_role(a, scene, primary);
+  if (!session) {
+    if (session.error().code == base::ErrorCode::kUnauthorized) {
+      Error e = session.error();
+      e.reason = "NotSetUp";
+      e.hint =
+          "continuous archiving is not set up on this member: set archive.wal.setup of the topology to "
+          "ConfigureAndRestart";
+      return StepResult::blocked(e);
+    }
+    return not_connected(a, session.error());
+  }
+  auto said = identify(*session);
+  if (!said) return StepResult::of(said.error());
+  *who = std::move(*said);
+  return std::nullopt;
+}
+
 StepResult plan_backup(Action& a, const api::BackupSpec& spec) {
   a.status.operation.inputs["topology"] = spec.topology;
   auto scene = scene_of(a);
@@ -42,20 +63,13 @@ StepResult plan_backup(Action& a, const api::BackupSpec& spec) {
   if (auto gate = network_gate(a.world, *policies, "the operator", "pgrunbook-operator", a.world.own_labels,
                                *primary))
     return *gate;
-  auto session = connect_role(a, *scene, *primary);
-  if (!session) {
-    if (session.error().code == base::ErrorCode::kUnauthorized) {
-      Error e = session.error();
-      e.reason = "NotSetUp";
-      e.hint =
-          "continuous archiving is not set up on this member: set archive.wal.setup of the topology to "
-          "ConfigureAndRestart";
-      return StepResult::blocked(e);
-    }
-    return not_connected(a, session.error());
+  auto target = role_login(a.world, *scene, *primary);
+  Json who;
+  // Where the topology has just logged in the server is asked once the Job has answered, not before it is
+  // made.
+  if (!target || a.world.logins == nullptr || !a.world.logins->lately(*target)) {
+    if (auto refused = ask_who(a, *scene, *primary, &who)) return *refused;
   }
-  auto who = identify(*session);
-  if (!who) return StepResult::of(who.error());
   JobCall call;
   call.step = "plan";
   call.job = api::jobs::kPlan;
@@ -70,6 +84,9 @@ StepResult plan_backup(Action& a, const api::BackupSpec& spec) {
   StepResult r = run_job(a, *scene, call);
   if (r.kind != StepResult::Kind::kDone) return r;
   if (auto before = already(a, r.result)) return *before;
+  if (who.is_null()) {
+    if (auto refused = ask_who(a, *scene, *primary, &who)) return *refused;
+  }
   std::string id = text_at(r.result, {"backupID"});
   if (id.empty()) {
     std::string stamp;
@@ -84,11 +101,11 @@ StepResult plan_backup(Action& a, const api::BackupSpec& spec) {
   in["claims"] = Json::array({primary->data_claim_uid});
   in["checkpoint"] = spec.checkpoint;
   in["maxRate"] = spec.max_rate;
-  in["systemIdentifier"] = at(*who, {"systemIdentifier"});
+  in["systemIdentifier"] = at(who, {"systemIdentifier"});
   Json facts = {{"member", primary->name},
                 {"backupID", id},
-                {"systemIdentifier", at(*who, {"systemIdentifier"})},
-                {"timeline", at(*who, {"timeline"})},
+                {"systemIdentifier", at(who, {"systemIdentifier"})},
+                {"timeline", at(who, {"timeline"})},
                 {"repository", primary->repository}};
   a.status.plan = {
       {"digest", plan_digest(a.meta.uid, {{"member", primary->name}, {"claim", primary->data_claim_uid}})},

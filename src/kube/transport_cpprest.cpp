@@ -228,7 +228,7 @@ class CpprestTransport final : public Transport {
       auto waited =
           std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - begun);
       std::this_thread::sleep_for(
-          std::clamp(waited / 8, std::chrono::microseconds(50), std::chrono::microseconds(2000)));
+          std::clamp(waited / 4, std::chrono::microseconds(50), std::chrono::microseconds(2000)));
     }
     try {
       return task.get();

@@ -14,24 +14,23 @@ MANY=1000
 say() { printf '%(%H:%M:%S)T %s\n' -1 "$*" >&2; }
 scene() { scene_kubectl -n "$ns" "$@"; }
 
-# ---- the API server, faster than kubectl: as the cluster's admin, or as a ServiceAccount, whom the audit log names
-api() { # curl arguments..., the last a path
-  local pki
+# ---- the API server, faster than kubectl
+connection() { # sets server and pki, once the cluster is up
   pki=$(tests/cluster state)/pki
-  tests/cluster exec curl -sS --fail-with-body --cacert "$pki/ca.crt" --cert "$pki/admin.crt" --key "$pki/admin.key" "${@:1:$#-1}" "https://10.99.0.1:6443${*: -1}"
+  server=$(sed -n 's/.*server: "\([^"]*\)".*/\1/p' "$(tests/cluster kubeconfig)")
 }
+api() { tests/cluster exec curl -sS --fail-with-body --cacert "$pki/ca.crt" --cert "$pki/admin.crt" --key "$pki/admin.key" "${@:1:$#-1}" "$server${*: -1}"; } # curl arguments..., path
 # Many requests at once: files DIRECTORY/*.json go to a path, in which NAME is each file's name.
 api_each() { # method content-type directory path
-  local pki f config=$3.curl body=$PWD/$3
-  pki=$(tests/cluster state)/pki
+  local f next=''
   for f in "$3"/*.json; do
     f=${f##*/} f=${f%.json}
-    printf 'url = "https://10.99.0.1:6443%s"\nrequest = %s\nheader = "Content-Type: %s"\ndata-binary = "@%s"\noutput = /dev/null\ncacert = %s\ncert = %s\nkey = %s\nfail\nnext\n' \
-      "${4//NAME/$f}" "$1" "$2" "$body/$f.json" "$pki/ca.crt" "$pki/admin.crt" "$pki/admin.key"
-  done >"$config"
-  tests/cluster exec curl -sS -Z --parallel-max 10 -K "$config" || fail "some of $3 could not be sent"
+    printf '%surl = "%s%s"\nrequest = %s\nheader = "Content-Type: %s"\ndata-binary = "@%s"\noutput = /dev/null\ncacert = %s\ncert = %s\nkey = %s\nfail\n' \
+      "$next" "$server" "${4//NAME/$f}" "$1" "$2" "$PWD/$3/$f.json" "$pki/ca.crt" "$pki/admin.crt" "$pki/admin.key"
+    next=$'next\n'
+  done >"$3.curl"
+  tests/cluster exec curl -sS -Z --parallel-max 10 -K "$PWD/$3.curl" || fail "some of $3 could not be sent"
 }
-count_is() { [ "$(scene get "$1" -o name | wc -l)" = "$2" ]; } # resource number
 
 # ---- both operators
 ours_start() {
@@ -90,7 +89,7 @@ foreign() { # make|remove: 300 Secrets and 300 ConfigMaps of 100 KiB that nobody
     api_each POST application/json "$work/$kind" "/api/v1/namespaces/$ns/${kind,,}s"
     rm -rf "$work/$kind"
   done
-  count_is "secret,configmap -l bench=foreign" 600 2>/dev/null || [ "$(scene get secret,configmap -l bench=foreign -o name | wc -l)" = 600 ] || fail "the foreign objects are not there"
+  [ "$(scene get secret,configmap -l bench=foreign -o name | wc -l)" = 600 ] || fail "the foreign objects are not there"
 }
 # Backups that have ended, with the status of the one that was really made; the operators must not run meanwhile.
 finished_backups() { # upto
@@ -111,22 +110,13 @@ finished_backups() { # upto
 # ---- from an object to its first Job
 # By the API server's own log: from the reply to the object's creation to the arrival of the Job's.
 latency() { # objects
-  local log from i name uid version token
+  local log from token
+  say "apply to Job with $1 objects, $SAMPLES samples"
   log=$(tests/cluster state)/log/audit.log
   from=$(stat -c %s "$log")
   token=$(scene create token applier --duration=1h)
-  : >"$work/latency-$1"
-  for ((i = 1; i <= SAMPLES; i++)); do
-    name=wait-$1-$i
-    jq -c --arg n "$name" '{apiVersion, kind, metadata: {name: $n}, spec}' "$work/backup.json" >"$work/sample.json"
-    read -r uid version < <(tests/cluster exec curl -sS --fail-with-body --cacert "$(tests/cluster state)/pki/ca.crt" -H "Authorization: Bearer $token" -H 'Content-Type: application/json' \
-      --data-binary "@$PWD/$work/sample.json" "https://10.99.0.1:6443/apis/pgrunbook.io/v1alpha1/namespaces/$ns/postgresbackups" | jq -r '.metadata | "\(.uid) \(.resourceVersion)"')
-    api -N -m 30 "/apis/batch/v1/namespaces/$ns/jobs?watch=1&resourceVersion=$version&labelSelector=pgrunbook.io%2Faction-uid%3D$uid" 2>/dev/null | head -n 1 >"$work/job" || true
-    [ -s "$work/job" ] || fail "no Job came of backup $name: $(scene get pgb "$name" -o jsonpath='{.status.phase}: {.status.message}')"
-    echo "$name ${uid:0:8}" >>"$work/latency-$1"
-    api -X DELETE -o /dev/null "/apis/pgrunbook.io/v1alpha1/namespaces/$ns/postgresbackups/$name"
-    sleep 1
-  done
+  jq -c '{apiVersion, kind, metadata: {name: "NAME"}, spec}' "$work/backup.json" >"$work/sample.json"
+  tests/cluster exec "$PWD/tests/support/bench/footprint/samples.sh" "$server" "$pki" "$ns" "$token" "$PWD/$work/sample.json" "wait-$1" "$SAMPLES" >"$work/latency-$1" || fail "no samples"
   sleep 1
   tail -c +$((from + 1)) "$log" | jq -rc 'select(.verb == "create" and (.responseStatus.code // 0) == 201) | [.objectRef.resource, .objectRef.name, .requestReceivedTimestamp, .stageTimestamp] | @tsv' >"$work/audit-$1"
   awk -F'[\t ]' 'function us(t,  p) { split(t, p, /[T:Z]/); return ((p[2] * 60 + p[3]) * 60 + p[4]) * 1000 }
@@ -138,7 +128,7 @@ latency() { # objects
 }
 
 bench_footprint() {
-  local admin archive
+  local admin archive server pki
   rm -rf "$work"
   mkdir -p "$work"
   say "cluster, images, programs"
@@ -146,6 +136,7 @@ bench_footprint() {
   prepare_image >"$work/image.log" 2>&1 || { tail -n 20 "$work/image.log"; fail "no image"; }
   peer_prepare >"$work/peer.log" 2>&1 || { tail -n 20 "$work/peer.log"; fail "no $PEER_NAME"; }
   install_crds
+  connection
   trap 'status=$?; [ $status = 0 ] || show_trouble "$ns"; footprint_end; exit $status' EXIT
   footprint_clear
   say "scene: members, operator, archiving, one backup"
