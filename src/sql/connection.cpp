@@ -80,18 +80,20 @@ Connection& Connection::operator=(Connection&&) noexcept = default;
 Result<Connection> Connection::open(const Target& t, Deadline deadline) {
   std::string port = std::to_string(t.port);
   const char* keys[] = {
-      "host",    "port", "user", "password", "dbname", "sslmode", "application_name", "client_encoding",
-      "options", nullptr};
-  const char* values[] = {t.host.c_str(),
-                          port.c_str(),
-                          t.user.c_str(),
-                          t.password.c_str(),
-                          t.database.c_str(),
-                          t.ssl_mode.c_str(),
-                          "pgrunbook",
-                          "UTF8",
-                          "-c TimeZone=UTC -c DateStyle=ISO",
-                          nullptr};
+      "host",    "port",       "user", "password", "dbname", "sslmode", "application_name", "client_encoding",
+      "options", "gssencmode", nullptr};
+  const char* values[] = {
+      t.host.c_str(),
+      port.c_str(),
+      t.user.c_str(),
+      t.password.c_str(),
+      t.database.c_str(),
+      t.ssl_mode.c_str(),
+      "pgrunbook",
+      "UTF8",
+      "-c TimeZone=UTC -c DateStyle=ISO",
+      "disable",  // or Kerberos is started in this process to find that there is no ticket
+      nullptr};
   auto handle = std::make_unique<Handle>();
   handle->where = fmt::format("{}@{}:{}/{}", t.user, t.host, t.port, t.database);
   handle->pg = PQconnectStartParams(keys, values, 0);
