@@ -122,8 +122,8 @@ runtime::Outcome reconcile_action(World& world, const kube::Resource& resource, 
     });
   };
   if (api::terminal(a.status.phase)) return runtime::Done{};
-  if (a.status.phase == api::Phase::kPending) {
-    // One of the same name was deleted and may not be put back yet: it comes first.
+  if (a.status.phase == api::Phase::kPending && a.kind != "PostgresBackup") {
+    // One of the same name was deleted and may not be put back yet: it comes first. A backup leaves nothing.
     if (auto first = drive_leftover(world, resource.kind, key, a.meta.uid, stop); first)
       return std::holds_alternative<runtime::Done>(*first) ? runtime::After{std::chrono::milliseconds(0)}
                                                            : *first;

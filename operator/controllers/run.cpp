@@ -6,6 +6,7 @@
 
 #include "base/hash.hpp"
 #include "controllers/actions.hpp"
+#include "controllers/caches.hpp"
 #include "controllers/figures.hpp"
 #include "controllers/leftovers.hpp"
 #include "controllers/topology.hpp"
@@ -14,6 +15,7 @@
 #include "runtime/informer.hpp"
 #include "runtime/log.hpp"
 #include "runtime/manager.hpp"
+#include "runtime/memory.hpp"
 
 namespace pgrunbook::controllers {
 
@@ -42,6 +44,7 @@ std::string camel(std::string_view text) {
 }  // namespace
 
 int run_controller(const RunOptions& options) {
+  runtime::keep_memory_small();
   runtime::init_logging(options.log_level);
   runtime::Signals signals;
   auto config = options.kubeconfig.empty() ? kube::Config::in_cluster()
@@ -57,6 +60,7 @@ int run_controller(const RunOptions& options) {
   }
   std::unique_ptr<kube::Api> api = kube::connect(*config);
   execute::Terminations terminations;
+  execute::Logins logins;
   kube::EventRecorder recorder(*api, options.pod_name);
 
   execute::World world{
@@ -66,14 +70,19 @@ int run_controller(const RunOptions& options) {
       options.version,
       Json{{"app.kubernetes.io/name", "pgrunbook"}},
       terminations,
-      [](const sql::Target& t, base::Deadline d) { return sql::Connection::open(t, d); },
+      [&](const sql::Target& t, base::Deadline d) {
+        auto opened = sql::Connection::open(t, d);
+        if (opened) logins.note(t);
+        return opened;
+      },
       [&](const Json& object, std::string_view type, std::string_view reason, std::string_view message) {
         recorder.emit(
             object,
             type == "Warning" ? kube::EventRecorder::Type::kWarning : kube::EventRecorder::Type::kNormal,
             camel(reason), std::string(message));
       },
-      signals.stop_token()};
+      signals.stop_token(),
+      &logins};
   if (!options.pod_name.empty()) {
     auto pod = api->get(kube::kinds::kPod, ns, options.pod_name, execute::World::soon());
     if (pod && base::at(*pod, {"metadata", "labels"}).is_object())
@@ -97,14 +106,20 @@ int run_controller(const RunOptions& options) {
   manager.metrics().set("pgrunbook_build_info", {{"version", options.version}}, 1);
   Figures figures(manager.metrics());
 
-  Informer pods(*api, kube::kinds::kPod, ns);
+  auto watched = [](const kube::Resource& kind) {
+    runtime::Watcher::Options watch;
+    watch.select.keep = kept_of(kind);
+    return watch;
+  };
+  Informer pods(*api, kube::kinds::kPod, ns, watched(kube::kinds::kPod));
   pods.on_change([&](const runtime::Change& change) { terminations.observe(change.object()); });
-  Informer jobs(*api, kube::kinds::kJob, ns);
-  Informer topologies(*api, kube::kinds::kTopology, ns);
-  Informer services(*api, kube::kinds::kService, ns);
-  Informer deployments(*api, kube::kinds::kDeployment, ns), statefulsets(*api, kube::kinds::kStatefulSet, ns);
-  Informer backups(*api, kube::kinds::kBackup, ns), restores(*api, kube::kinds::kRestore, ns),
-      failovers(*api, kube::kinds::kFailover, ns);
+  Informer topologies(*api, kube::kinds::kTopology, ns, watched(kube::kinds::kTopology));
+  Informer services(*api, kube::kinds::kService, ns, watched(kube::kinds::kService));
+  Informer backups(*api, kube::kinds::kBackup, ns, watched(kube::kinds::kBackup)),
+      restores(*api, kube::kinds::kRestore, ns, watched(kube::kinds::kRestore)),
+      failovers(*api, kube::kinds::kFailover, ns, watched(kube::kinds::kFailover));
+  Informer deployments(*api, kube::kinds::kDeployment, ns, watched(kube::kinds::kDeployment)),
+      statefulsets(*api, kube::kinds::kStatefulSet, ns, watched(kube::kinds::kStatefulSet));
   topologies.on_change([&](const runtime::Change& change) { figures.topology(change); });
   for (Informer* actions : {&backups, &restores, &failovers})
     actions->on_change([&figures, kind = actions->resource().kind](const runtime::Change& change) {
@@ -123,13 +138,16 @@ int run_controller(const RunOptions& options) {
   Controller restore("restore", action(kube::kinds::kRestore), workers);
   Controller failover("failover", action(kube::kinds::kFailover), workers);
   Controller topology(
-      "topology", [&](const Key& key, std::stop_token stop) { return reconcile_topology(world, key, stop); },
+      "topology",
+      [&](const Key& key, std::stop_token stop) {
+        return reconcile_topology(world, backups.store(), key, stop);
+      },
       workers);
   // A change of the object itself, and of the pods of its Jobs: a result is seen the moment the kubelet
   // reports it.
-  backup.watch(backups, runtime::mappers::self());
-  restore.watch(restores, runtime::mappers::self());
-  failover.watch(failovers, runtime::mappers::self());
+  backup.watch(backups, runtime::mappers::self(), concerns);
+  restore.watch(restores, runtime::mappers::self(), concerns);
+  failover.watch(failovers, runtime::mappers::self(), concerns);
   // Its own status is no news: it holds the primary's LSN, and each write of it would bring on the next.
   topology.watch(topologies, runtime::mappers::self(), [](const runtime::Change& change) {
     auto generation = [](const runtime::Snapshot& s) {
@@ -141,12 +159,9 @@ int run_controller(const RunOptions& options) {
     return [&objects](const Json& pod) -> std::vector<Key> {
       std::string uid = base::text_at(pod, {"metadata", "labels", api::kLabelActionUid});
       if (uid.empty()) return {};
-      std::vector<Key> keys;
-      for (const auto& object : objects.store().list(
-               [&](const Json& o) { return base::text_at(o, {"metadata", "uid"}) == uid; })) {
-        keys.push_back(Key::of(*object));
-      }
-      return keys;
+      auto object =
+          objects.store().find([&](const Json& o) { return base::text_at(o, {"metadata", "uid"}) == uid; });
+      return object ? std::vector<Key>{Key::of(*object)} : std::vector<Key>{};
     };
   };
   backup.watch(pods, of_action(backups));

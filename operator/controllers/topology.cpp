@@ -116,7 +116,8 @@ void tell(World& world, const Json& object, const std::vector<plan::MemberHealth
 
 }  // namespace
 
-runtime::Outcome reconcile_topology(World& world, const runtime::Key& key, std::stop_token stop) {
+runtime::Outcome reconcile_topology(World& world, const runtime::Store& backups, const runtime::Key& key,
+                                    std::stop_token stop) {
   const kube::Resource& kind = kube::kinds::kTopology;
   auto object = world.api.get(kind, key.ns, key.name, World::soon());
   if (!object) {
@@ -208,8 +209,7 @@ runtime::Outcome reconcile_topology(World& world, const runtime::Key& key, std::
   }
   facts.setup.reason = a.status.reason;
   facts.setup.message = a.status.message;
-  if (auto list = world.api.list(kube::kinds::kBackup, world.ns, {}, World::soon()); list)
-    facts.backups = at(*list, {"items"});
+  for (const runtime::Snapshot& b : backups.list()) facts.backups.push_back(*b);
   plan::say_topology(say, facts);
   if (consistent.status == "False") say.stalled(base::refused(consistent.reason, consistent.message));
   if (auto w = write_health(); !w) return w.error();

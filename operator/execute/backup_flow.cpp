@@ -22,26 +22,10 @@ std::string human_bytes(std::int64_t bytes) {
   return i == 0 ? fmt::format("{} B", bytes) : fmt::format("{:.1f} {}", value, units[i]);
 }
 
-StepResult plan_backup(Action& a, const api::BackupSpec& spec) {
-  a.status.operation.inputs["topology"] = spec.topology;
-  auto scene = scene_of(a);
-  if (!scene) return StepResult::of(scene.error());
-  const plan::MemberView* primary = scene->member(scene->primary);
-  if (primary == nullptr) {
-    return StepResult::blocked(plan::no_primary(*scene));
-  }
-  if (auto gate = standing_gate(a, *scene)) return *gate;
-  Json labels = specs::job_labels(scene->topology, a.meta.uid, "backup", scene->spec.jobs.labels);
-  if (auto gate = network_gate(
-          a.world, "pods of our Jobs", "pgrunbook-jobs",
-          Json{{"app.kubernetes.io/name", "pgrunbook"}, {"app.kubernetes.io/component", "job"}}, *primary)) {
-    // Nobody is asked for a policy that a backup made long ago no longer needs.
-    auto before = done_before(a, *scene, *primary);
-    return before ? *before : *gate;
-  }
-  if (auto gate = network_gate(a.world, "the operator", "pgrunbook-operator", a.world.own_labels, *primary))
-    return *gate;
-  auto session = connect_role(a, *scene, *primary);
+// Who the primary is; what to end with where it does not say.
+std::optional<StepResult> ask_who(Action& a, const plan::SceneView& scene, const plan::MemberView& primary,
+                                  Json* who) {
+  auto session = connect_role(a, scene, primary);
   if (!session) {
     if (session.error().code == base::ErrorCode::kUnauthorized) {
       Error e = session.error();
@@ -53,8 +37,41 @@ StepResult plan_backup(Action& a, const api::BackupSpec& spec) {
     }
     return not_connected(a, session.error());
   }
-  auto who = identify(*session);
-  if (!who) return StepResult::of(who.error());
+  auto said = identify(*session);
+  if (!said) return StepResult::of(said.error());
+  *who = std::move(*said);
+  return std::nullopt;
+}
+
+StepResult plan_backup(Action& a, const api::BackupSpec& spec) {
+  a.status.operation.inputs["topology"] = spec.topology;
+  auto scene = scene_of(a);
+  if (!scene) return StepResult::of(scene.error());
+  const plan::MemberView* primary = scene->member(scene->primary);
+  if (primary == nullptr) {
+    return StepResult::blocked(plan::no_primary(*scene));
+  }
+  if (auto gate = standing_gate(a, *scene)) return *gate;
+  Json labels = specs::job_labels(scene->topology, a.meta.uid, "backup", scene->spec.jobs.labels);
+  auto policies = network_policies(a.world);
+  if (!policies) return StepResult::of(policies.error());
+  if (auto gate = network_gate(
+          a.world, *policies, "pods of our Jobs", "pgrunbook-jobs",
+          Json{{"app.kubernetes.io/name", "pgrunbook"}, {"app.kubernetes.io/component", "job"}}, *primary)) {
+    // Nobody is asked for a policy that a backup made long ago no longer needs.
+    auto before = done_before(a, *scene, *primary);
+    return before ? *before : *gate;
+  }
+  if (auto gate = network_gate(a.world, *policies, "the operator", "pgrunbook-operator", a.world.own_labels,
+                               *primary))
+    return *gate;
+  auto target = role_login(a.world, *scene, *primary);
+  Json who;
+  // Where the topology has just logged in the server is asked once the Job has answered, not before it is
+  // made.
+  if (!target || a.world.logins == nullptr || !a.world.logins->lately(*target)) {
+    if (auto refused = ask_who(a, *scene, *primary, &who)) return *refused;
+  }
   JobCall call;
   call.step = "plan";
   call.job = api::jobs::kPlan;
@@ -65,11 +82,13 @@ StepResult plan_backup(Action& a, const api::BackupSpec& spec) {
   copy.step = "backup";
   copy.job = api::jobs::kBackup;
   copy.member = primary;
-  if (auto gate = room_gate(a, call.step, call.attempt, {wish_of(a, *scene, call), wish_of(a, *scene, copy)}))
-    return *gate;
+  call.gate = [&] { return room_for(a, {wish_of(a, *scene, call), wish_of(a, *scene, copy)}); };
   StepResult r = run_job(a, *scene, call);
   if (r.kind != StepResult::Kind::kDone) return r;
   if (auto before = already(a, r.result)) return *before;
+  if (who.is_null()) {
+    if (auto refused = ask_who(a, *scene, *primary, &who)) return *refused;
+  }
   std::string id = text_at(r.result, {"backupID"});
   if (id.empty()) {
     std::string stamp;
@@ -84,11 +103,11 @@ StepResult plan_backup(Action& a, const api::BackupSpec& spec) {
   in["claims"] = Json::array({primary->data_claim_uid});
   in["checkpoint"] = spec.checkpoint;
   in["maxRate"] = spec.max_rate;
-  in["systemIdentifier"] = at(*who, {"systemIdentifier"});
+  in["systemIdentifier"] = at(who, {"systemIdentifier"});
   Json facts = {{"member", primary->name},
                 {"backupID", id},
-                {"systemIdentifier", at(*who, {"systemIdentifier"})},
-                {"timeline", at(*who, {"timeline"})},
+                {"systemIdentifier", at(who, {"systemIdentifier"})},
+                {"timeline", at(who, {"timeline"})},
                 {"repository", primary->repository}};
   a.status.plan = {
       {"digest", plan_digest(a.meta.uid, {{"member", primary->name}, {"claim", primary->data_claim_uid}})},

@@ -18,11 +18,6 @@ using base::text_at;
 
 namespace {
 
-Result<Json> policies(World& world) {
-  PGR_ASSIGN(Json list, world.api.list(kube::kinds::kNetworkPolicy, world.ns, {}, World::soon()));
-  return at(list, {"items"});
-}
-
 // What may pass by itself is waited for this long before a person is called.
 constexpr auto kPatience = std::chrono::seconds(20);
 
@@ -103,20 +98,32 @@ Result<bool> holder_is_over(World& world, const std::string& uid) {
 
 }  // namespace
 
+Result<Json> network_policies(World& world) {
+  auto list = world.api.list(kube::kinds::kNetworkPolicy, world.ns, {}, World::soon());
+  if (!list) return fail(list.error().in("read NetworkPolicies"));
+  return at(*list, {"items"});
+}
+
 std::optional<StepResult> network_gate(World& world, const std::string& who, const std::string& policy_name,
                                        const Json& client_labels, const plan::MemberView& server) {
-  auto all = policies(world);
-  if (!all) return StepResult::of(all.error().in("read NetworkPolicies"));
+  auto all = network_policies(world);
+  if (!all) return StepResult::of(all.error());
+  return network_gate(world, *all, who, policy_name, client_labels, server);
+}
+
+std::optional<StepResult> network_gate(const World& world, const Json& policies, const std::string& who,
+                                       const std::string& policy_name, const Json& client_labels,
+                                       const plan::MemberView& server) {
   plan::Verdict v =
-      plan::network_verdict(*all, world.ns, client_labels, server.labels, server.port, server.port_names);
+      plan::network_verdict(policies, world.ns, client_labels, server.labels, server.port, server.port_names);
   if (v.allowed()) return std::nullopt;
   return blocked({missing(who, policy_name, v, client_labels, server)}, server);
 }
 
 std::optional<StepResult> clients_follow_gate(World& world, const plan::SceneView& scene,
                                               const plan::MemberView& from, const plan::MemberView& to) {
-  auto all = policies(world);
-  if (!all) return StepResult::of(all.error().in("read NetworkPolicies"));
+  auto all = network_policies(world);
+  if (!all) return StepResult::of(all.error());
   // By the labels that policies name, then the applications that none of those covers.
   std::vector<std::pair<std::string, Json>> clients;
   for (const Json& labels : plan::admitted_clients(*all, from.labels))
@@ -149,6 +156,10 @@ std::optional<StepResult> room_gate(Action& a, const std::string& step, int atte
                              specs::job_name(a.kind, a.meta.uid, step, attempt), World::soon());
   if (job) return std::nullopt;
   if (job.error().code != ErrorCode::kNotFound) return StepResult::of(job.error());
+  return room_for(a, wishes);
+}
+
+std::optional<StepResult> room_for(Action& a, const std::vector<plan::PodWish>& wishes) {
   auto quotas = a.world.api.list(kube::kinds::kResourceQuota, a.world.ns, {}, World::soon());
   if (!quotas) return StepResult::of(quotas.error().in("read ResourceQuotas"));
   auto ranges = a.world.api.list(kube::kinds::kLimitRange, a.world.ns, {}, World::soon());

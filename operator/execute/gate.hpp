@@ -12,6 +12,12 @@ namespace pgrunbook::execute {
                                                      const std::string& policy_name,
                                                      const Json& client_labels,
                                                      const plan::MemberView& server);
+// The same with policies that were read already, for several clients at once.
+[[nodiscard]] Result<Json> network_policies(World& world);
+[[nodiscard]] std::optional<StepResult> network_gate(const World& world, const Json& policies,
+                                                     const std::string& who, const std::string& policy_name,
+                                                     const Json& client_labels,
+                                                     const plan::MemberView& server);
 
 // Blocked where a client that NetworkPolicies let reach `from` could not reach `to` after the Service's
 // switch.
@@ -24,6 +30,8 @@ namespace pgrunbook::execute {
 // until the Job of `step` is made: from then on the action's own pods would count against it.
 [[nodiscard]] std::optional<StepResult> room_gate(Action& a, const std::string& step, int attempt,
                                                   const std::vector<plan::PodWish>& wishes);
+// The same, judged always: for JobCall::gate.
+[[nodiscard]] std::optional<StepResult> room_for(Action& a, const std::vector<plan::PodWish>& wishes);
 [[nodiscard]] plan::PodWish wish_of(const plan::MemberView& member);
 
 // Failed where a Service's new selector would lead to pods that are not the candidate's.

@@ -177,6 +177,7 @@ StepResult run_job(Action& a, const plan::SceneView& scene, const JobCall& call)
   if (!job && job.error().code != ErrorCode::kNotFound)
     return StepResult::of(job.error().in("read Job " + name));
   if (!job) {
+    if (auto held = call.gate ? call.gate() : std::nullopt) return *held;
     specs::JobRequest q = request_of(a, scene, call, name);
     if (tries_again) name_former_tries(a, call.step, &q.order);
     auto created = a.world.api.create(kube::kinds::kJob, a.world.ns, specs::build_job(q), World::soon());

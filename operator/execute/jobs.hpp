@@ -19,6 +19,7 @@ struct JobCall {
   std::function<void(api::Order&)> fill{};
   std::string transcript_config_map{};
   int attempt = 1;
+  std::function<std::optional<StepResult>()> gate{};  // asked before the Job is made, and never again
   // Where there is no way back from failing (putting back, and what follows the point of no return): a Job
   // that failed is Blocked and tried again under the next number, for ever.
   bool try_again = false;

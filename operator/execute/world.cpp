@@ -39,6 +39,30 @@ bool Terminations::closed_before(const std::string& pod_uid) {
   return !closed_.insert(pod_uid).second;
 }
 
+namespace {
+
+// Twice the pause between two looks of a topology.
+constexpr auto kLately = std::chrono::seconds(30);
+
+std::string login_key(const sql::Target& t) {
+  return fmt::format("{}@{}:{}/{} {}", t.user, t.host, t.port, t.database, base::sha256(t.password));
+}
+
+}  // namespace
+
+void Logins::note(const sql::Target& target) {
+  std::lock_guard lock(mutex_);
+  auto now = clock_();
+  std::erase_if(by_login_, [&](const auto& entry) { return now - entry.second > kLately; });
+  by_login_[login_key(target)] = now;
+}
+
+bool Logins::lately(const sql::Target& target) const {
+  std::lock_guard lock(mutex_);
+  auto found = by_login_.find(login_key(target));
+  return found != by_login_.end() && clock_() - found->second <= kLately;
+}
+
 StepResult StepResult::done(Json result) {
   StepResult r;
   r.kind = Kind::kDone;

@@ -1,6 +1,7 @@
 // The seams to the outside that step executors use, and what an action carries from step to step.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <map>
 #include <memory>
@@ -54,6 +55,22 @@ class LogReads {
   std::map<std::string, plan::LogRead> by_member_;  // "<topology>/<member>"; protected by mutex_
 };
 
+// Logins that succeeded, by address, role and password: what a plan need not try again before its first Job,
+// as the topology has just done so. Never a reason to leave out a look that something is decided by. Any
+// thread.
+class Logins {
+ public:
+  using Clock = std::function<std::chrono::steady_clock::time_point()>;
+  explicit Logins(Clock clock = std::chrono::steady_clock::now) : clock_(std::move(clock)) {}
+  void note(const sql::Target& target);
+  [[nodiscard]] bool lately(const sql::Target& target) const;
+
+ private:
+  const Clock clock_;
+  mutable std::mutex mutex_;
+  std::map<std::string, std::chrono::steady_clock::time_point> by_login_;  // protected by mutex_
+};
+
 // Everything outside. One per process; its members are safe for concurrent use.
 struct World {
   kube::Api& api;
@@ -68,6 +85,7 @@ struct World {
       event;
   std::stop_token stop;
   std::shared_ptr<LogReads> log_reads = std::make_shared<LogReads>();
+  Logins* logins = nullptr;  // fed by connect; none: nothing is known
 
   [[nodiscard]] static Deadline soon() { return Deadline::after(std::chrono::seconds(20)); }
 };

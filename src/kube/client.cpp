@@ -67,7 +67,7 @@ class RestClient final : public Api {
       while (true) {
         Query query;
         query.select(o).add("limit", std::to_string(options_.page)).add("continue", token);
-        auto page = read(r.path(ns) + query.text(), what, d);
+        auto page = read(r.path(ns) + query.text(), what, d, "items", o.keep);
         if (!page) {
           // The token is older than the API server's history: the pages so far are useless.
           if (page.error().code == ErrorCode::kGone && !token.empty() && attempt < kRelists) break;
@@ -79,8 +79,10 @@ class RestClient final : public Api {
         if (auto found = page->find("items"); found != page->end() && found->is_array()) {
           for (Json& item : *found) {
             // Items of a list do not say what they are; whoever handles one alone wants to know.
-            item["apiVersion"] = r.api_version();
-            item["kind"] = r.kind;
+            if (o.keep.empty()) {
+              item["apiVersion"] = r.api_version();
+              item["kind"] = r.kind;
+            }
             items.push_back(std::move(item));
           }
         }
@@ -160,7 +162,7 @@ class RestClient final : public Api {
 
     std::string seen = resource_version;
     LineSplitter lines(options_.longest_line);
-    auto on_line = [&](std::string_view line) { return deliver(line, on_event, &seen); };
+    auto on_line = [&](std::string_view line) { return deliver(line, o.keep, on_event, &seen); };
     auto on_bytes = [&](std::string_view bytes) -> Result<> {
       auto fed = lines.feed(bytes, on_line);
       // Bytes that are no events are a broken stream: a new one starts where this one was last whole.
@@ -200,13 +202,14 @@ class RestClient final : public Api {
     return query;
   }
 
-  Result<Json> read(const std::string& target, const std::string& what, Deadline d) {
+  Result<Json> read(const std::string& target, const std::string& what, Deadline d,
+                    const std::string& top = {}, const Fields& keep = {}) {
     Request request;
     request.target = target;
     auto response = transport_->send(request, d, {});
     if (!response) return base::fail(response.error().in(what));
     if (!good(response->status)) return base::fail(status_error(*response, what, false));
-    Json value = Json::parse(response->body, nullptr, false);
+    Json value = parse_only(response->body, top, keep);
     if (value.is_discarded())
       return base::fail(ErrorCode::kUnavailable, fmt::format("{}: the reply is not JSON", what));
     return value;
@@ -230,10 +233,12 @@ class RestClient final : public Api {
     return value;
   }
 
-  static Result<> deliver(std::string_view line, const std::function<void(WatchEvent)>& on_event,
-                          std::string* seen) {
-    Json event = Json::parse(line, nullptr, false);
+  static Result<> deliver(std::string_view line, const Fields& keep,
+                          const std::function<void(WatchEvent)>& on_event, std::string* seen) {
+    Json event = parse_only(line, "object", keep);
     std::string type = base::text_at(event, {"type"});
+    // Then the object is a Status, with other fields.
+    if (type == "ERROR") event = Json::parse(line, nullptr, false);
     const Json& object = base::at(event, {"object"});
     if (!object.is_object()) return base::fail(ErrorCode::kCorrupt, "a line of the stream is no event");
     if (type == "ERROR") {

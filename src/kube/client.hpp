@@ -12,6 +12,7 @@
 #include "base/json.hpp"
 #include "base/result.hpp"
 #include "base/time.hpp"
+#include "kube/keep.hpp"
 
 namespace pgrunbook::kube {
 
@@ -38,6 +39,7 @@ enum class PatchType { kMerge, kJson, kApply };
 struct ListOptions {
   std::string label_selector{};
   std::string field_selector{};
+  Fields keep{};  // what of each object is wanted; the rest never takes memory. None: everything
 };
 
 // Which part of a container's log. Bytes are counted from the first of the lines asked for.
@@ -60,7 +62,7 @@ class Api {
   // kNotFound where the object or the kind does not exist.
   [[nodiscard]] virtual Result<Json> get(const Resource& r, const std::string& ns, const std::string& name,
                                          Deadline d) = 0;
-  // Every item, read in pages of 500. The returned object is {"items": [...], "resourceVersion": "..."}.
+  // Every item, read in pages of 100. The returned object is {"items": [...], "resourceVersion": "..."}.
   [[nodiscard]] virtual Result<Json> list(const Resource& r, const std::string& ns, const ListOptions& o,
                                           Deadline d) = 0;
   // kAlreadyExists where the name is taken; kInDoubt where the reply was lost (read the object to learn

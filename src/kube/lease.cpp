@@ -112,6 +112,19 @@ base::Result<> Lease::acquire_when(const std::function<bool(const std::string&)>
 }
 
 base::Result<> Lease::renew(Deadline d) {
+  Json known;
+  {
+    std::lock_guard lock(mutex_);
+    if (holder_ == options_.holder && !seen_version_.empty())
+      known = {{"metadata", {{"resourceVersion", seen_version_}}}, {"spec", {{"holderIdentity", holder_}}}};
+  }
+  // What we wrote last is what we know without asking; whoever changed it since makes this a conflict.
+  if (known.is_object()) {
+    auto written = write(&known, d);
+    if (written ||
+        (written.error().code != ErrorCode::kConflict && written.error().code != ErrorCode::kNotFound))
+      return written;
+  }
   return take([](const Json&, const std::string&) { return false; }, d);
 }
 
@@ -156,13 +169,17 @@ base::Result<> Leadership::acquire(const std::stop_token& stop) {
 }
 
 void Leadership::renew_until(const std::stop_token& stop) {
-  while (sleep(stop, timing_.retry)) {
+  // What has just been renewed has time; what could not be is tried sooner.
+  bool renewed_last = true;
+  while (sleep(stop, renewed_last ? timing_.retry * 3 / 2 : timing_.retry)) {
     // A renewal may take until the margin begins, no longer: then others must be told to stop.
     auto left = std::chrono::duration_cast<std::chrono::milliseconds>(lease_.valid_until() - timing_.margin -
                                                                       std::chrono::steady_clock::now());
     bool gone = left <= std::chrono::milliseconds(0);
     if (!gone) {
-      if (auto renewed = lease_.renew(Deadline::after(left)); !renewed) {
+      auto renewed = lease_.renew(Deadline::after(left));
+      renewed_last = renewed.has_value();
+      if (!renewed) {
         on_trouble_(renewed.error());
         gone = renewed.error().reason == "LeaseHeld" || !lease_.valid(timing_.margin);
       }

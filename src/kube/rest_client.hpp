@@ -10,7 +10,7 @@ namespace pgrunbook::kube {
 
 // Numbers a test makes smaller.
 struct RestOptions {
-  int page = 500;
+  int page = 100;
   // timeoutSeconds of a watch is chosen at random between these, so that a restart's watches do not end
   // together.
   int watch_seconds_least = 240, watch_seconds_most = 290;

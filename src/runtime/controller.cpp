@@ -76,7 +76,7 @@ Controller::Controller(Tag, std::string name, Reconcile reconcile, Options optio
 Controller::~Controller() { request_stop(); }
 
 void Controller::watch(Informer& informer, Mapper mapper, std::function<bool(const Change&)> relevant) {
-  watches_.push_back({&informer, mapper});
+  watches_.push_back({&informer, mapper, relevant});
   informer.on_change(
       [this, mapper = std::move(mapper), relevant = std::move(relevant)](const Change& change) {
         if (relevant && !relevant(change)) return;
@@ -104,6 +104,7 @@ void Controller::measure() {
 void Controller::resync() {
   for (const Watch& watch : watches_) {
     for (const Snapshot& object : watch.informer->store().list()) {
+      if (watch.relevant && !watch.relevant({nullptr, object})) continue;
       for (const Key& key : watch.mapper(*object)) enqueue(key);
     }
   }

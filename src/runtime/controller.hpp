@@ -70,7 +70,8 @@ class Controller {
   // must outlive this.
   void watch(Informer& informer, Mapper mapper, std::function<bool(const Change&)> relevant = {});
   void enqueue(const Key& key);
-  // Enqueues everything the informers know: insurance against a change we missed by a fault of ours.
+  // Enqueues everything the informers know, as if it were new: insurance against a change we missed by a
+  // fault of ours.
   void resync();
 
   void start();
@@ -105,6 +106,7 @@ class Controller {
   struct Watch {
     Informer* informer;
     Mapper mapper;
+    std::function<bool(const Change&)> relevant;
   };
   const std::string name_;
   const Reconcile reconcile_;

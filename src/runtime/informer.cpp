@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "runtime/log.hpp"
+#include "runtime/memory.hpp"
 
 namespace pgrunbook::runtime {
 namespace {
@@ -38,6 +39,7 @@ void Informer::take(Watcher::Event event) {
       break;
     case Watcher::Event::Type::kInitDone:
       tell(store_.swap());
+      give_memory_back();
       break;
     case Watcher::Event::Type::kApply:
       tell(store_.apply(std::move(event.object)));

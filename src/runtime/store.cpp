@@ -35,6 +35,14 @@ std::vector<Snapshot> Store::list(const std::function<bool(const Json&)>& predic
   return all;
 }
 
+Snapshot Store::find(const std::function<bool(const Json&)>& predicate) const {
+  std::lock_guard lock(mutex_);
+  for (const auto& [key, object] : objects_) {
+    if (predicate(*object)) return object;
+  }
+  return nullptr;
+}
+
 bool Store::synced() const {
   std::lock_guard lock(mutex_);
   return synced_;

@@ -32,6 +32,8 @@ class Store {
   [[nodiscard]] Snapshot get(const Key& key) const;
   // Sorted by key. No predicate: all.
   [[nodiscard]] std::vector<Snapshot> list(const std::function<bool(const Json&)>& predicate = {}) const;
+  // The first that the predicate takes, or none.
+  [[nodiscard]] Snapshot find(const std::function<bool(const Json&)>& predicate) const;
   // A first list is complete; before, "not there" means nothing.
   [[nodiscard]] bool synced() const;
   [[nodiscard]] std::size_t size() const;

@@ -88,19 +88,22 @@ Result<Connection> Connection::open(const Target& t, Deadline deadline) {
                         "application_name",
                         "client_encoding",
                         "options",
+                        "gssencmode",
                         t.replication ? "replication" : nullptr,
                         nullptr};
-  const char* values[] = {t.host.c_str(),
-                          port.c_str(),
-                          t.user.c_str(),
-                          t.password.c_str(),
-                          t.database.c_str(),
-                          t.ssl_mode.c_str(),
-                          "pgrunbook",
-                          "UTF8",
-                          "-c TimeZone=UTC -c DateStyle=ISO",
-                          "true",
-                          nullptr};
+  const char* values[] = {
+      t.host.c_str(),
+      port.c_str(),
+      t.user.c_str(),
+      t.password.c_str(),
+      t.database.c_str(),
+      t.ssl_mode.c_str(),
+      "pgrunbook",
+      "UTF8",
+      "-c TimeZone=UTC -c DateStyle=ISO",
+      "disable",  // or Kerberos is started in this process to find that there is no ticket
+      "true",
+      nullptr};
   auto handle = std::make_unique<Handle>();
   handle->where = fmt::format("{}@{}:{}/{}", t.user, t.host, t.port, t.database);
   handle->pg = PQconnectStartParams(keys, values, 0);

@@ -153,7 +153,7 @@ base::Result<Json> FakeApi::list(const kube::Resource& r, const std::string&, co
   if (auto e = ask({"list", r.kind, "", "", Json()}, Moment::kBefore)) return fail(*e);
   Json items = Json::array();
   for (const Json& object : all(r)) {
-    if (matches(object, o)) items.push_back(object);
+    if (matches(object, o)) items.push_back(kube::only(object, o.keep));
   }
   return Json{{"items", items}, {"resourceVersion", std::to_string(version_)}};
 }

@@ -68,6 +68,24 @@ class Jobs : public testing::Test {
   }
 };
 
+TEST_F(Jobs, IsMadeOnlyWhereItsGateLetsIt) {
+  int asked = 0;
+  std::optional<StepResult> held = StepResult::waiting("no room");
+  call.gate = [&] {
+    ++asked;
+    return held;
+  };
+  EXPECT_EQ(look().message, "no room");
+  EXPECT_TRUE(b.api.peek(k::kJob, kName).is_null());
+  held.reset();
+  EXPECT_EQ(look().message, std::string("starting Job ") + kName);
+  EXPECT_FALSE(b.api.peek(k::kJob, kName).is_null());
+  // From then on the action's own pod would count against it.
+  EXPECT_EQ(asked, 2);
+  EXPECT_EQ(look().message, std::string("waiting for the pod of Job ") + kName);
+  EXPECT_EQ(asked, 2);
+}
+
 TEST_F(Jobs, AreCreatedUnderTheirName) {
   call.fill = [](api::Order& o) { o.fence.timeline = 2; };
   StepResult r = look();

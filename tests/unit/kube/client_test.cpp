@@ -79,9 +79,35 @@ TEST_F(RestClientTest, ListReadsAllPages) {
   EXPECT_EQ((*all)["resourceVersion"], "42");
   EXPECT_EQ((*all)["items"][2]["kind"], "Pod");
   EXPECT_EQ((*all)["items"][2]["apiVersion"], "v1");
-  EXPECT_EQ(transport_->asked[0].target, "/api/v1/namespaces/ns/pods?labelSelector=app%3Dx&limit=500");
+  EXPECT_EQ(transport_->asked[0].target, "/api/v1/namespaces/ns/pods?labelSelector=app%3Dx&limit=100");
   EXPECT_EQ(transport_->asked[1].target,
-            "/api/v1/namespaces/ns/pods?labelSelector=app%3Dx&limit=500&continue=next%2F1");
+            "/api/v1/namespaces/ns/pods?labelSelector=app%3Dx&limit=100&continue=next%2F1");
+}
+
+TEST_F(RestClientTest, ListAndWatchKeepOnlyWhatIsWanted) {
+  ListOptions some;
+  some.keep = {{"metadata", "name"}, {"metadata", "resourceVersion"}};
+  Json whole = {{"metadata", {{"name", "a"}, {"resourceVersion", "8"}, {"uid", "u"}}},
+                {"status", {{"phase", "x"}}}};
+  Json kept = {{"metadata", {{"name", "a"}, {"resourceVersion", "8"}}}};
+  answer(200, {{"metadata", {{"resourceVersion", "42"}}}, {"items", {whole}}});
+  auto all = api_->list(kinds::kPod, "ns", some, deadline_);
+  ASSERT_TRUE(all) << all.error().text();
+  EXPECT_EQ(*all, (Json{{"items", {kept}}, {"resourceVersion", "42"}}));
+  transport_->pieces = {Json{{"type", "MODIFIED"}, {"object", whole}}.dump() + "\n"};
+  auto watched = api_->watch(kinds::kPod, "ns", some, "7",
+                             [this](WatchEvent e) { events_.push_back(std::move(e)); }, {});
+  ASSERT_TRUE(watched) << watched.error().text();
+  EXPECT_EQ(*watched, "8");
+  ASSERT_EQ(events_.size(), 1U);
+  EXPECT_EQ(events_[0].object, kept);
+  // An error is a Status, of which everything counts.
+  transport_->pieces = {
+      Json{{"object", {{"kind", "Status"}, {"code", 410}, {"reason", "Expired"}, {"message", "old"}}},
+           {"type", "ERROR"}}
+          .dump() +
+      "\n"};
+  EXPECT_EQ(api_->watch(kinds::kPod, "ns", some, "7", [](WatchEvent) {}, {}).error().code, ErrorCode::kGone);
 }
 
 TEST_F(RestClientTest, ListStartsAgainWhenItsTokenGrewOld) {

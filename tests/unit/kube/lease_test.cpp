@@ -82,6 +82,38 @@ TEST_F(LeaseTest, TheSlowerOfTwoSeesAConflict) {
   EXPECT_EQ(holder(), "a");
 }
 
+TEST_F(LeaseTest, ARenewalAsksNothingItKnows) {
+  auto a = lease("a");
+  ASSERT_TRUE(a.acquire(d_));
+  int asked = api_.count("get");
+  ASSERT_TRUE(a.renew(d_));
+  ASSERT_TRUE(a.renew(d_));
+  EXPECT_EQ(api_.count("get"), asked);
+  // Somebody else touched it, and it is still ours: looked at, and written over what is there.
+  Json touched = *api_.peek(kinds::kLease, "ns", "pgrunbook");
+  touched["metadata"]["annotations"] = {{"by", "somebody"}};
+  api_.put(kinds::kLease, "ns", touched);
+  now_ += std::chrono::seconds(5);
+  ASSERT_TRUE(a.renew(d_));
+  EXPECT_EQ(api_.count("get"), asked + 1);
+  EXPECT_EQ(a.valid_until(), now_ + std::chrono::seconds(15));
+  EXPECT_EQ(base::text_at(*api_.peek(kinds::kLease, "ns", "pgrunbook"), {"metadata", "annotations", "by"}),
+            "somebody");
+}
+
+TEST_F(LeaseTest, ARenewalWhoseReplyWasLostIsFollowedByALook) {
+  auto a = lease("a");
+  ASSERT_TRUE(a.acquire(d_));
+  // It was written, and we do not know: what we know is old now.
+  Json written = *api_.peek(kinds::kLease, "ns", "pgrunbook");
+  api_.put(kinds::kLease, "ns", written);
+  ASSERT_TRUE(a.renew(d_));
+  EXPECT_TRUE(a.valid());
+  api_.objects.clear();  // removed by hand: made anew
+  ASSERT_TRUE(a.renew(d_));
+  EXPECT_EQ(holder(), "a");
+}
+
 TEST_F(LeaseTest, FailedRenewalProlongsNothing) {
   auto a = lease("a");
   ASSERT_TRUE(a.acquire(d_));

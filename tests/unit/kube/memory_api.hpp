@@ -55,14 +55,14 @@ class MemoryApi : public kube::Api {
     if (found == objects.end()) return base::fail(base::ErrorCode::kNotFound, "not found");
     return found->second;
   }
-  Result<Json> list(const kube::Resource& r, const std::string& ns, const kube::ListOptions&,
+  Result<Json> list(const kube::Resource& r, const std::string& ns, const kube::ListOptions& o,
                     base::Deadline) override {
     std::lock_guard lock(mutex);
     if (auto e = failure("list")) return base::fail(*e);
     Json items = Json::array();
     std::string prefix = r.path(ns) + "/";
     for (const auto& [path, object] : objects) {
-      if (path.starts_with(prefix)) items.push_back(object);
+      if (path.starts_with(prefix)) items.push_back(kube::only(object, o.keep));
     }
     return Json{{"items", items}, {"resourceVersion", std::to_string(version)}};
   }

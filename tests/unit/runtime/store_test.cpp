@@ -82,6 +82,17 @@ TEST(StoreTest, EventsGiveBeforeAndAfter) {
   EXPECT_TRUE(store.remove(object("a", "3")).empty());
 }
 
+TEST(StoreTest, FindsTheFirst) {
+  Store store;
+  relist(store, {object("a", "1", "u1"), object("b", "1", "u2")});
+  auto uid = [](const char* wanted) {
+    return [wanted](const Json& o) { return base::text_at(o, {"metadata", "uid"}) == wanted; };
+  };
+  ASSERT_NE(store.find(uid("u2")), nullptr);
+  EXPECT_EQ(store.find(uid("u2"))->at("metadata").at("name"), "b");
+  EXPECT_EQ(store.find(uid("u3")), nullptr);
+}
+
 TEST(StoreTest, ListsSortedAndByPredicate) {
   Store store;
   relist(store, {object("c"), object("a"), object("b", "7")});
