@@ -84,8 +84,8 @@ struct World {
                      std::string_view message)>
       event;
   std::stop_token stop;
-  std::shared_ptr<LogReads> log_reads = std::make_shared<LogReads>();
   Logins* logins = nullptr;  // fed by connect; none: nothing is known
+  std::shared_ptr<LogReads> log_reads = std::make_shared<LogReads>();
 
   [[nodiscard]] static Deadline soon() { return Deadline::after(std::chrono::seconds(20)); }
 };

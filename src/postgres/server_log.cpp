@@ -248,7 +248,7 @@ struct Split {
   int level = kQuoted;
   std::string_view prefix, message;
 };
-std::optional<Split> split(std::string_view line) {
+std::optional<Split> split_line(std::string_view line) {
   for (auto at = line.find(":  "); at != std::string_view::npos; at = line.find(":  ", at + 1)) {
     std::string_view before = line.substr(0, at);
     // LC_MESSAGES other than ours: DEBUG1 .. DEBUG5 count as DEBUG.
@@ -350,7 +350,7 @@ std::vector<Complaint> complaints(std::string_view log) {
       homeless = {};
       continue;
     }
-    if (auto s = split(line)) {
+    if (auto s = split_line(line)) {
       homeless = {};
       if (s->level >= 0) {
         entries.push_back({s->level, line, s->prefix, s->message, {}});

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "execute/duty.hpp"
 #include "execute/gate.hpp"
 #include "unit/execute/bench.hpp"
 
