@@ -337,6 +337,17 @@ StepResult switch_services(Action& a, const char* was, const char* becomes) {
     if (!live) return StepResult::of(live.error());
     const Json& now = at(*live, {"spec", "selector"});
     if (now == at(service, {becomes})) continue;
+    // Written once by this step; what is the old one again is somebody else's hand, and no reason to fight.
+    Json& written = a.status.operation.results["selected"];
+    if (now == at(service, {was}) && text_at(written, {name}) == becomes) {
+      return StepResult::failed(base::refused(
+          "ServiceChanged",
+          fmt::format("the selector of Service {} was set to {} and is {} again: {} set it", name,
+                      at(service, {becomes}).dump(), now.dump(),
+                      plan::who_set(plan::steering_of(*live, plan::Field::kSelector))),
+          "let that one leave it alone while this works (Flux: suspend the Kustomization), or commit "
+          "status.plan.gitChanges; then make a new Failover"));
+    }
     if (now != at(service, {was})) {
       return StepResult::failed(base::refused(
           "ServiceChanged",
@@ -349,6 +360,8 @@ StepResult switch_services(Action& a, const char* was, const char* becomes) {
     auto patched = a.world.api.patch(kube::kinds::kService, a.world.ns, name, kube::PatchType::kJson, patch,
                                      "", World::soon());
     if (!patched) return StepResult::of(patched.error());
+    written[name] = becomes;
+    if (auto saved = a.save(a); !saved) return StepResult::of(saved.error());
   }
   for (const auto& [name, service] : a.input("services").items()) {
     auto live = a.world.api.get(kube::kinds::kService, a.world.ns, name, World::soon());
