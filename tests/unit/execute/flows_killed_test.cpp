@@ -170,9 +170,9 @@ class Cluster {
     }
     int which = host == "10.0.0.1" ? 0 : 1;
     if (which == 0 && dead_) {
-      base::Error refused = base::error(base::ErrorCode::kTransient, "connection refused");
-      refused.reason = "Unreachable";
-      return base::fail(refused);
+      base::Error nobody = base::error(base::ErrorCode::kUnavailable, "connection refused");
+      nobody.reason = "Unreachable";
+      return base::fail(nobody);
     }
     sql::Target local = target;
     local.host = "127.0.0.1";
