@@ -42,6 +42,8 @@ kill_pod_of() { # kind/name step [number]
   [ -n "$pid" ] || fail "Job $2 of $1 has no process"
   kill -9 "$pid"
 }
+died='JobDied|PodFailed' # as far as its pod had come
+because() { [[ $(field "$1" reason) =~ ^($2)$ ]] || fail "reason of $1: is $(field "$1" reason), should be $2"; } # kind/name regex
 # Jobs that are done within a second: their pod is deleted as soon as it is there.
 pod_dies() { # kind/name step [number]
   local job pod='' until=$((SECONDS + 150))
@@ -57,7 +59,7 @@ unclaimed() { local m; for m; do ! claimed "$m" || fail "the volume of $m is sti
 # Refused before the first step.
 never_begun() { # kind/name reason
   settled "$1" Failed 300
-  reason_is "$1" "$2"
+  because "$1" "$2"
   same "status.safePoint of $1" "$(field "$1" safePoint)" "nothing was touched"
   nothing_held "$1"
   nothing_refused
@@ -88,7 +90,7 @@ setup_begins() {
 setup_has_begun() { [ "$(setup_attempt)" = "$attempt" ]; }
 setup_put_back() { # reason words...: after a failure
   setup_phase Failed 400
-  same "reason of setup" "$(setup_field reason)" "$1"
+  [[ $(setup_field reason) =~ ^($1)$ ]] || fail "reason of setup: is $(setup_field reason), should be $1"
   holds "message of setup" "$(setup_field message)" "${@:2}" "Everything is as it was before"
   nothing_refused
   setup_wanted Report
@@ -129,7 +131,7 @@ setup_start_refused() { # the way back needs the same write
   setup_put_back Invalid "scale Deployment postgresql to 1"
 }
 setup_proof_refused() { refuse '422 ^POST .*-proof-[0-9]+$'; setup_begins; setup_put_back Invalid "create Job"; }
-setup_proof_killed() { setup_begins; pod_dies pgt/tfrs proof "$attempt"; setup_put_back JobDied; }
+setup_proof_killed() { setup_begins; pod_dies pgt/tfrs proof "$attempt"; setup_put_back "$died"; }
 setup_put_back_refused() {
   refuse '422 ^POST .*-(proof|put-back(-[0-9]+)?)-[0-9]+$'
   setup_begins
@@ -228,7 +230,7 @@ restore_put_back() { # name reason words...: after a failure
   shift
   to=$(other_member "$(primary_now)")
   settled "pgr/$name" Failed 400
-  reason_is "pgr/$name" "$1"
+  because "pgr/$name" "$1"
   says "pgr/$name" "${@:2}" "Everything is as it was before"
   same "status.safePoint" "$(field "pgr/$name" safePoint)" "everything is as it was before the action"
   unclaimed "$to"
@@ -246,7 +248,7 @@ same_bytes() { [ "$replicas_before" != 0 ] || same "hash of the volume" "$(volum
 recovering() { reaches "pgr/$1" message 'verification runs' 240; } # name
 
 restore_plan_refused() { refuse '422 ^POST .*-plan-1$'; restore_begins "$1"; never_begun "pgr/$1" Invalid; was_refused; same_bytes; }
-restore_plan_killed() { restore_begins "$1"; pod_dies "pgr/$1" plan; never_begun "pgr/$1" JobDied; same_bytes; }
+restore_plan_killed() { restore_begins "$1"; pod_dies "pgr/$1" plan; never_begun "pgr/$1" "$died"; same_bytes; }
 restore_hold_refused() { refuse '422 ^POST .*/leases/pgrunbook-'; restore_begins "$1"; restore_put_back "$1" Invalid; was_refused; same_bytes; }
 # The note of what must be put back comes before all else, the intent of a step before its act: while neither may be
 # written nothing is done, and it goes on once both may.
@@ -276,7 +278,7 @@ restore_recover_deleted() {
   restore_begins "$1" "$slow" 1
   recovering "$1"
   scene delete pod "$(job_pod "$(job_name "pgr/$1" recover)")" --wait=false >/dev/null
-  restore_put_back "$1" JobDied
+  restore_put_back "$1" "$died"
   same_bytes
 }
 restore_undo_refused() {
@@ -341,7 +343,7 @@ restore_proof_killed() {
   before=$(inode "$(volume "$(other_member "$(primary_now)")")/userdata")
   restore_begins "$1"
   pod_dies "pgr/$1" proof
-  restore_put_back "$1" JobDied
+  restore_put_back "$1" "$died"
   put_back_beside "$before"
 }
 restore_stop_refused() { # only where the member was at 1
@@ -375,7 +377,7 @@ cutover_begins() { # name
 cutover_put_back() { # name reason words...
   local name=$1
   settled "pgf/$name" Failed 400
-  reason_is "pgf/$name" "$2"
+  because "pgf/$name" "$2"
   says "pgf/$name" "${@:3}" "Everything is as it was before"
   same selector "$(selector)" "$from"
   same "replicas of the members" "$(replicas postgresql)/$(replicas postgresql-standby)" 1/1
@@ -388,10 +390,10 @@ cutover_put_back() { # name reason words...
   writes_on "after $name was put back"
 }
 cutover_plan_refused() { refuse '422 ^POST .*-plan-1$'; cutover_asked "$1"; never_begun "pgf/$1" Invalid; was_refused; }
-cutover_plan_killed() { cutover_asked "$1"; pod_dies "pgf/$1" plan; never_begun "pgf/$1" JobDied; }
+cutover_plan_killed() { cutover_asked "$1"; pod_dies "pgf/$1" plan; never_begun "pgf/$1" "$died"; }
 cutover_hold_refused() { refuse '422 ^POST .*/leases/pgrunbook-'; cutover_begins "$1"; cutover_put_back "$1" Invalid; }
 cutover_fence_ready_refused() { refuse '422 ^POST .*-fence-1$'; cutover_begins "$1"; cutover_put_back "$1" Invalid "create Job"; }
-cutover_fence_ready_killed() { cutover_begins "$1"; pod_dies "pgf/$1" fence; cutover_put_back "$1" JobDied; }
+cutover_fence_ready_killed() { cutover_begins "$1"; pod_dies "pgf/$1" fence; cutover_put_back "$1" "$died"; }
 cutover_applications_refused() {
   refuse '422 ^PATCH .*/deployments/tfrs .*"replicas":0'
   cutover_begins "$1"
@@ -479,7 +481,7 @@ backup_begins() { # name [sed expressions...]
 archive_kept() { same "files of the archive that changed" "$(comm -23 <(echo "$archive_before") <(archive_files))" ""; }
 backup_put_back() { # name reason words...
   settled "pgb/$1" Failed 300
-  reason_is "pgb/$1" "$2"
+  because "pgb/$1" "$2"
   says "pgb/$1" "${@:3}" "Everything is as it was before"
   same "complete backups of $1" "$(find "$(archive)/basebackup" -path "*-$(uid "pgb/$1" | cut -c1-8)/backup.json" | wc -l)" 0
   archive_kept
@@ -494,7 +496,7 @@ backup_completed() { # name words...: but the record
   nothing_refused
 }
 backup_plan_refused() { refuse '422 ^POST .*-plan-1$'; backup_begins "$1"; never_begun "pgb/$1" Invalid; archive_kept; }
-backup_plan_killed() { backup_begins "$1"; pod_dies "pgb/$1" plan; never_begun "pgb/$1" JobDied; archive_kept; }
+backup_plan_killed() { backup_begins "$1"; pod_dies "pgb/$1" plan; never_begun "pgb/$1" "$died"; archive_kept; }
 backup_hold_refused() { refuse '422 ^POST .*/leases/pgrunbook-'; backup_begins "$1"; backup_put_back "$1" Invalid; was_refused; }
 backup_refused() { refuse '422 ^POST .*-backup-1$'; backup_begins "$1"; backup_put_back "$1" Invalid "create Job"; }
 backup_killed() { # the Job's processes, as soon as they run
@@ -529,9 +531,9 @@ salvage_put_back() { # name reason words...
   [ "$primary_replicas" != 0 ] || same "hash of the primary's volume" "$(volume_hash postgresql)" "$primary_before"
 }
 salvage_refused() { stopped_primary; refuse '422 ^POST .*-salvage-1$'; salvage_begins "$1"; salvage_put_back "$1" Invalid "create Job"; was_refused; }
-salvage_killed() { stopped_primary; salvage_begins "$1"; pod_dies "pgr/$1" salvage; salvage_put_back "$1" JobDied; }
+salvage_killed() { stopped_primary; salvage_begins "$1"; pod_dies "pgr/$1" salvage; salvage_put_back "$1" "$died"; }
 salvage_resolve_refused() { stopped_primary; refuse '422 ^POST .*-resolve-1$'; salvage_begins "$1"; salvage_put_back "$1" Invalid "create Job"; was_refused; }
-salvage_resolve_killed() { stopped_primary; salvage_begins "$1"; pod_dies "pgr/$1" resolve; salvage_put_back "$1" JobDied; }
+salvage_resolve_killed() { stopped_primary; salvage_begins "$1"; pod_dies "pgr/$1" resolve; salvage_put_back "$1" "$died"; }
 salvage_recover_killed() {
   stopped_primary
   salvage_begins "$1" "$slow" 1
@@ -563,7 +565,7 @@ salvage_killed_at_one() { # it gets its count back
   wal=$(pg_wal postgresql)
   salvage_begins "$1"
   pod_dies "pgr/$1" salvage
-  salvage_put_back "$1" JobDied
+  salvage_put_back "$1" "$died"
   same "pg_wal of the dead primary" "$(pg_wal postgresql)" "$wal"
 }
 # The cutover away from it; the selector still leads to the dead one.
@@ -578,7 +580,7 @@ salvaged() {
 }
 dead_put_back() { # name reason words...
   settled "pgf/$1" Failed 400
-  reason_is "pgf/$1" "$2"
+  because "pgf/$1" "$2"
   says "pgf/$1" "${@:3}" "Everything is as it was before"
   same selector "$(selector)" postgresql
   same "replicas of the members" "$(replicas postgresql)/$(replicas postgresql-standby)" 0/1
@@ -589,7 +591,7 @@ dead_put_back() { # name reason words...
   nothing_refused
 }
 dead_fence_refused() { salvaged; primary_before=$(volume_hash postgresql); refuse '422 ^POST .*-fence-1$'; cutover_begins "$1"; dead_put_back "$1" Invalid "create Job"; }
-dead_fence_killed() { salvaged; primary_before=$(volume_hash postgresql); cutover_begins "$1"; pod_dies "pgf/$1" fence; dead_put_back "$1" JobDied; }
+dead_fence_killed() { salvaged; primary_before=$(volume_hash postgresql); cutover_begins "$1"; pod_dies "pgf/$1" fence; dead_put_back "$1" "$died"; }
 dead_cutover_goes_forward() {
   salvaged
   refuse '422 ^PATCH .*/deployments/tfrs .*"replicas":1'
