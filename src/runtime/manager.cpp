@@ -12,6 +12,7 @@
 
 #include "runtime/backoff.hpp"
 #include "runtime/log.hpp"
+#include "runtime/memory.hpp"
 
 namespace pgrunbook::runtime {
 
@@ -106,8 +107,15 @@ base::Result<> Manager::lead(const std::stop_token& stop) {
   std::stop_source either;
   std::stop_callback on_stop(stop, [&] { either.request_stop(); });
   std::stop_callback on_lost(lost, [&] { either.request_stop(); });
-  while (sleep_for(either.get_token(), options_.resync)) {
+  using Clock = std::chrono::steady_clock;
+  auto next = Clock::now() + options_.resync;
+  while (sleep_for(either.get_token(), std::min(options_.tidy, std::chrono::ceil<std::chrono::milliseconds>(
+                                                                   next - Clock::now())))) {
+    give_memory_back();
+    let_go_of_code();
+    if (Clock::now() < next) continue;
     for (Controller* controller : controllers_) controller->resync();
+    next = Clock::now() + options_.resync;
   }
   if (lost.stop_requested()) {
     log_error("manager", "leadership lost");
