@@ -124,7 +124,7 @@ int run_controller(const RunOptions& options) {
   Controller topology(
       "topology",
       [&](const Key& key, std::stop_token stop) {
-        return reconcile_topology(world, manager.metrics(), key, stop);
+        return reconcile_topology(world, key, stop);
       },
       workers);
   // A change of the object itself, and of the pods of its Jobs: a result is seen the moment the kubelet

@@ -6,6 +6,7 @@
 #include "controllers/leftovers.hpp"
 #include "execute/archiving.hpp"
 #include "execute/duty.hpp"
+#include "plan/topology_events.hpp"
 #include "plan/topology_status.hpp"
 
 namespace pgrunbook::controllers {
@@ -13,7 +14,6 @@ namespace pgrunbook::controllers {
 using base::at;
 using base::ErrorCode;
 using base::Json;
-using base::number_at;
 using base::text_at;
 using execute::Action;
 using execute::World;
@@ -44,20 +44,9 @@ Action setup_of(World& world, const Json& object) {
   return a;
 }
 
-void measure(runtime::Metrics& metrics, const std::string& topology, const plan::Archiving& archiving) {
-  metrics.set("pgrunbook_continuous_archiving", {{"topology", topology}}, archiving.status == "True" ? 1 : 0);
-  if (archiving.archiver.is_object()) {
-    metrics.set("pgrunbook_wal_ready_files", {{"topology", topology}},
-                static_cast<double>(number_at(archiving.archiver, {"ready"})));
-  } else {
-    metrics.unset("pgrunbook_wal_ready_files", {{"topology", topology}});
-  }
-}
-
 }  // namespace
 
-runtime::Outcome reconcile_topology(World& world, runtime::Metrics& metrics, const runtime::Key& key,
-                                    std::stop_token stop) {
+runtime::Outcome reconcile_topology(World& world, const runtime::Key& key, std::stop_token stop) {
   const kube::Resource& kind = kube::kinds::kTopology;
   auto object = world.api.get(kind, key.ns, key.name, World::soon());
   if (!object) {
@@ -72,8 +61,11 @@ runtime::Outcome reconcile_topology(World& world, runtime::Metrics& metrics, con
   auto write = [&]() -> base::Result<> {
     status["observedGeneration"] = a.meta.generation;
     if (!plan::is_news(at(a.object, {"status"}), status)) return {};
+    Json before = at(a.object, {"status"});
     PGR_ASSIGN(Json written, write_status(world.api, kind, a.object, status));
     a.object = std::move(written);
+    for (const plan::TopologyEvent& e : plan::topology_events(before, status))
+      world.event(a.object, e.type, e.reason, e.message);
     return {};
   };
   auto stalled = [&](const base::Error& e) -> runtime::Outcome {
@@ -128,7 +120,6 @@ runtime::Outcome reconcile_topology(World& world, runtime::Metrics& metrics, con
     }
     facts.archiving = plan::judge_archiving(*primary, execute::look_at_archiver(world, *scene, *primary));
   }
-  measure(metrics, key.name, facts.archiving);
   facts.setup.reason = a.status.reason;
   facts.setup.message = a.status.message;
   if (auto list = world.api.list(kube::kinds::kBackup, world.ns, {}, World::soon()); list)

@@ -6,11 +6,10 @@
 
 #include "execute/flows.hpp"
 #include "runtime/controller.hpp"
-#include "runtime/metrics.hpp"
 
 namespace pgrunbook::controllers {
 
-[[nodiscard]] runtime::Outcome reconcile_topology(execute::World& world, runtime::Metrics& metrics,
-                                                  const runtime::Key& key, std::stop_token stop);
+[[nodiscard]] runtime::Outcome reconcile_topology(execute::World& world, const runtime::Key& key,
+                                                  std::stop_token stop);
 
 }  // namespace pgrunbook::controllers

@@ -203,8 +203,11 @@ void say_topology(StatusEditor& out, const TopologyFacts& facts) {
       message = fmt::format("setting up archiving failed: {}", facts.setup.message);
     out.set("Ready", "False", archiving.reason, message);
     status["message"] = message;
-    if (archiving.needs_setup)
+    if (archiving.needs_setup) {
       out.set("Stalled", "True", facts.setup.failed_before ? facts.setup.reason : archiving.reason, message);
+    } else {
+      out.remove("Stalled");  // what it was about has been mended
+    }
   }
   out.remove("Reconciling");
 }

@@ -286,6 +286,22 @@ TEST(SayTopology, WhatSetupWouldDoOrWhyItFailed) {
             "True SingleUserFailed: setting up archiving failed: postgres --single failed");
 }
 
+TEST(SayTopology, StalledGoesWithWhatItWasAbout) {
+  Json status;
+  StatusEditor out(&status, 1, kNow);
+  out.stalled(base::refused("NoPrimary", "no member is selected", "correct the selector"));
+  SceneView s = scene();
+  ArchiverFacts a = archives();
+  a.ready_pod = false;
+  TopologyFacts f;
+  f.scene = &s;
+  f.now = kNow;
+  f.archiving = judge_archiving(s.members.front(), a);
+  say_topology(out, f);
+  EXPECT_EQ(condition(status, "Ready"), "False PrimaryNotReady: the primary postgresql has no ready pod");
+  EXPECT_EQ(condition(status, "Stalled"), "");
+}
+
 TEST(StatusEditor, SaysThatSetupIsUnderWayOrNeedsHelp) {
   Json status;
   StatusEditor out(&status, 3, kNow);

@@ -1,0 +1,46 @@
+#include "plan/topology_events.hpp"
+
+namespace pgrunbook::plan {
+
+using base::at;
+using base::Json;
+using base::text_at;
+
+namespace {
+
+Json condition(const Json& status, std::string_view type) {
+  if (const Json& all = at(status, {"conditions"}); all.is_array()) {
+    for (const Json& c : all) {
+      if (text_at(c, {"type"}) == type) return c;
+    }
+  }
+  return Json();
+}
+
+}  // namespace
+
+std::vector<TopologyEvent> topology_events(const Json& before, const Json& after) {
+  std::vector<TopologyEvent> events;
+  auto tell = [&](const char* type, const Json& c) {
+    TopologyEvent e{type, text_at(c, {"reason"}), text_at(c, {"message"})};
+    if (e.reason == "SettingUp" || e.reason == text_at(after, {"setup", "reason"})) return;
+    for (const TopologyEvent& told : events) {
+      if (told.reason == e.reason) return;
+    }
+    events.push_back(std::move(e));
+  };
+  Json was = condition(before, "ContinuousArchiving"), is = condition(after, "ContinuousArchiving");
+  std::string archived = text_at(was, {"status"}), archives = text_at(is, {"status"});
+  // From Unknown to True is no news: after a cutover or a restart it is what everybody expects.
+  if (archives == "False" && (archived != "False" || text_at(was, {"reason"}) != text_at(is, {"reason"})))
+    tell("Warning", is);
+  if (archives == "True" && archived == "False") tell("Normal", is);
+
+  was = condition(before, "Stalled");
+  is = condition(after, "Stalled");
+  if (text_at(is, {"status"}) == "True" && text_at(was, {"reason"}) != text_at(is, {"reason"}))
+    tell("Warning", is);
+  return events;
+}
+
+}  // namespace pgrunbook::plan
