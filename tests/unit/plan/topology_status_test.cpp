@@ -209,7 +209,7 @@ struct Said {
     TopologyFacts facts;
     facts.scene = &s;
     facts.now = kNow;
-    facts.backups = {backup("b1", "tfrs", "Completed", "2026-11-20T10:00:00Z")};
+    facts.backups = Json::array({backup("b1", "tfrs", "Completed", "2026-11-20T10:00:00Z")});
     change(facts, archiver);
     facts.archiving = judge_archiving(s.members[0], archiver);
     status = std::move(before);
