@@ -31,10 +31,12 @@ std::vector<TopologyEvent> topology_events(const Json& before, const Json& after
   };
   Json was = condition(before, "ContinuousArchiving"), is = condition(after, "ContinuousArchiving");
   std::string archived = text_at(was, {"status"}), archives = text_at(is, {"status"});
-  // From Unknown to True is no news: after a cutover or a restart it is what everybody expects.
+  // From Unknown to True is no news: after a cutover or a restart it is what everybody expects. Nor after
+  // setting up, which has said that it is complete.
   if (archives == "False" && (archived != "False" || text_at(was, {"reason"}) != text_at(is, {"reason"})))
     tell("Warning", is);
-  if (archives == "True" && archived == "False") tell("Normal", is);
+  if (archives == "True" && archived == "False" && text_at(was, {"reason"}) != "SettingUp")
+    tell("Normal", is);
 
   was = condition(before, "Stalled");
   is = condition(after, "Stalled");

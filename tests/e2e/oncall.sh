@@ -33,13 +33,13 @@ table() {
   awk '{ sub(/ +$/, "") }
     /^NAME / { columns = 0; rest = $0; at = 1
       while (match(rest, /^[A-Z]+( [A-Z]+)*( +|$)/)) { start[++columns] = at; at += RLENGTH; rest = substr(rest, RLENGTH + 1) } }
+    $0 == "" { print ""; next }
     { for (i = 1; i <= columns; i++) {
         cell = i < columns ? substr($0, start[i], start[i + 1] - start[i]) : substr($0, start[i])
         gsub(/^ +| +$/, "", cell)
         if ($0 !~ /^NAME / && name[i] == "AGE") cell = "<age>"
         if ($0 ~ /^NAME /) name[i] = cell
-        printf "%s%s", cell, i < columns ? "\t" : "\n" }
-      if (!columns || $0 == "") print "" }' | awk 'NF || !blank; { blank = !NF }' | values |
+        printf "%s%s", cell, i < columns ? "\t" : "\n" } }' | awk 'NF || !blank; { blank = !NF }' | values |
     awk -F '\t' 'function out(  r, i) {
         for (r = 1; r <= rows; r++) { line = ""
           for (i = 1; i <= wide; i++) line = line (i < wide ? sprintf("%-" (width[i] + 3) "s", cell[r, i]) : cell[r, i])
