@@ -161,6 +161,10 @@ StepResult plan_cutover(Action& a, const api::FailoverSpec& spec) {
   in["world"] = world_covered(*scene);
   Json at_stake = at(r.result, {"atStake"});
   if (dead) at_stake["exact"] = true;
+  at_stake["text"] = fmt::format(
+      "{}{} transactions that {} has committed since the restored moment stay behind on its volume{}",
+      dead ? "" : "at least ", number_at(at_stake, {"transactions"}), from->name,
+      dead ? "" : ", and those that it still commits until it is stopped");
   Json facts = {
       {"from", from->name},
       {"to", to->name},

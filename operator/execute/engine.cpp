@@ -139,11 +139,14 @@ Result<bool> roll_back(Action& a, const std::vector<Step>& steps, milliseconds* 
 }
 
 void ask_approval(Action& a) {
+  std::string stake = text_at(a.status.plan, {"dataAtStake", "text"});
   say(a, Phase::kAwaitingApproval, "AwaitingApproval",
-      fmt::format("the plan is ready and waits for approval. HINT: read status.plan, then: kubectl patch {} "
-                  "{} -n {} --type=merge -p "
-                  "'{{\"spec\":{{\"approvedPlan\":\"{}\"}}}}'",
-                  a.resource.plural, a.meta.name, a.meta.namespace_name, text_at(a.status.plan, {"digest"})));
+      fmt::format(
+          "the plan is ready and waits for approval{}. HINT: read status.plan, then: kubectl patch {} "
+          "{} -n {} --type=merge -p "
+          "'{{\"spec\":{{\"approvedPlan\":\"{}\"}}}}'",
+          stake.empty() ? "" : ": " + stake, a.resource.plural, a.meta.name, a.meta.namespace_name,
+          text_at(a.status.plan, {"digest"})));
 }
 
 // Whether nothing may be done yet because nobody has approved the plan. By what is written of the approval,

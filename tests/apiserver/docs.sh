@@ -13,6 +13,15 @@ rights_table() { # docs/security.md has a row for every resource of the Role
     grep -q "^| .*\`$resource\`" docs/security.md || wrong "no row for $resource"
   done
 }
+# What the end-to-end tests see is what docs/monitoring.md shows.
+moments() {
+  local file seen
+  for file in tests/e2e/golden/*.txt; do
+    seen=$(sed '/^\$ /{1!Q}' "$file")
+    [[ $(cat docs/monitoring.md) == *"$seen"* ]] || { wrong "docs/monitoring.md does not show the first table of $file"; return 1; }
+  done
+  same "$(find tests/e2e/golden -name '*.txt' | wc -l)" 6
+}
 no_dead_links() {
   local page link
   for page in docs/*.md; do
@@ -30,4 +39,5 @@ t "docs: restore.md shows the example with salvage" contains_example restore.md 
 t "docs: restore.md shows the example to an LSN" contains_example restore.md manifests/examples/restore-to-lsn.yaml
 t "docs: failover.md shows the example" contains_example failover.md manifests/examples/cutover.yaml
 t "docs: security.md names every right" rights_table
+t "docs: monitoring.md shows the six moments" moments
 t "docs: no dead links" no_dead_links

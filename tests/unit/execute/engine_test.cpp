@@ -447,6 +447,18 @@ TEST(Approval, IsAskedForWithTheCommandToGiveIt) {
   EXPECT_EQ(condition(s, "Finished"), "False");
 }
 
+TEST(Approval, SaysWhatIsAtStake) {
+  Scripted s;
+  s.approval_required = true;
+  s.at_stake = "12 transactions stay behind";
+  s.drive(3);
+  EXPECT_EQ(s.message().rfind("the plan is ready and waits for approval: 12 transactions stay behind. HINT: "
+                              "read status.plan, then: kubectl patch",
+                              0),
+            0U)
+      << s.message();
+}
+
 TEST(Approval, OfThisDigestRunsIt) {
   Scripted s;
   s.approval_required = true;

@@ -58,6 +58,7 @@ class Scripted {
   bool approval_required = false, plan_only = false, cancel = false, with_record = true, still_true = true;
   std::string approved;
   base::Json git_changes;
+  std::string at_stake;
   bool plan_asks = false;    // the plan itself finds that it needs approval
   std::string world = "w1";  // what the plan's digest covers
   execute::StepResult plan_result = execute::StepResult::done();
@@ -92,6 +93,7 @@ class Scripted {
       a.status.plan = {{"digest", execute::plan_digest(a.meta.uid, {{"world", world}})},
                        {"facts", {{"attempt", a.status.operation.attempt}}}};
       if (!git_changes.is_null()) a.status.plan["gitChanges"] = git_changes;
+      if (!at_stake.empty()) a.status.plan["dataAtStake"] = {{"text", at_stake}};
       return execute::StepResult::done();
     };
     f.still_true = [this](execute::Action& a) { return a.input("world") == world; };
