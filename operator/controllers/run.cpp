@@ -122,10 +122,7 @@ int run_controller(const RunOptions& options) {
   Controller restore("restore", action(kube::kinds::kRestore), workers);
   Controller failover("failover", action(kube::kinds::kFailover), workers);
   Controller topology(
-      "topology",
-      [&](const Key& key, std::stop_token stop) {
-        return reconcile_topology(world, key, stop);
-      },
+      "topology", [&](const Key& key, std::stop_token stop) { return reconcile_topology(world, key, stop); },
       workers);
   // A change of the object itself, and of the pods of its Jobs: a result is seen the moment the kubelet
   // reports it.
