@@ -785,18 +785,22 @@ TEST(Unavailable, ApiServersAreOutlived) {
 }
 
 TEST(StepResults, OfErrorsSayWhatARetryCanDo) {
-  using Kind = StepResult::Kind;
   struct {
     base::ErrorCode code;
-    Kind kind;
-  } table[] = {
-      {base::ErrorCode::kUnavailable, Kind::kWaiting}, {base::ErrorCode::kTimeout, Kind::kWaiting},
-      {base::ErrorCode::kConflict, Kind::kWaiting},    {base::ErrorCode::kInDoubt, Kind::kWaiting},
-      {base::ErrorCode::kGone, Kind::kWaiting},        {base::ErrorCode::kCancelled, Kind::kWaiting},
-      {base::ErrorCode::kForbidden, Kind::kBlocked},   {base::ErrorCode::kUnauthorized, Kind::kBlocked},
-      {base::ErrorCode::kInvalid, Kind::kFailed},      {base::ErrorCode::kNotFound, Kind::kFailed},
-      {base::ErrorCode::kRefused, Kind::kFailed},      {base::ErrorCode::kCorrupt, Kind::kFailed},
-      {base::ErrorCode::kInternal, Kind::kFailed}};
+    StepResult::Kind kind;
+  } table[] = {{base::ErrorCode::kUnavailable, StepResult::Kind::kWaiting},
+               {base::ErrorCode::kTimeout, StepResult::Kind::kWaiting},
+               {base::ErrorCode::kConflict, StepResult::Kind::kWaiting},
+               {base::ErrorCode::kInDoubt, StepResult::Kind::kWaiting},
+               {base::ErrorCode::kGone, StepResult::Kind::kWaiting},
+               {base::ErrorCode::kCancelled, StepResult::Kind::kWaiting},
+               {base::ErrorCode::kForbidden, StepResult::Kind::kBlocked},
+               {base::ErrorCode::kUnauthorized, StepResult::Kind::kBlocked},
+               {base::ErrorCode::kInvalid, StepResult::Kind::kFailed},
+               {base::ErrorCode::kNotFound, StepResult::Kind::kFailed},
+               {base::ErrorCode::kRefused, StepResult::Kind::kFailed},
+               {base::ErrorCode::kCorrupt, StepResult::Kind::kFailed},
+               {base::ErrorCode::kInternal, StepResult::Kind::kFailed}};
   for (const auto& row : table)
     EXPECT_EQ(StepResult::of(base::error(row.code, "m")).kind, row.kind) << base::to_string(row.code);
 }

@@ -38,7 +38,7 @@ Servers& servers() {
 class Cluster {
  public:
   // With dead the primary crash-loops, and nobody answers there.
-  Cluster(const kube::Resource& kind, const std::string& name, const Json& spec, bool dead)
+  Cluster(const kube::Resource& kind, const std::string& name, const Json& spec, bool dead = false)
       : kind_(kind), name_(name), dead_(dead) {
     tfrs::put_scene(api);
     if (kind == k::kFailover) {  // what a restore has left
@@ -452,14 +452,14 @@ class Steered : public ::testing::TestWithParam<Case> {};
 TEST_P(Steered, IsNeverCalledCompletedOnWhatWasTakenBack) {
   const Case& c = GetParam();
   Json spec = Json::parse(c.spec);
-  Cluster unharmed(*c.kind, "it", spec);
+  Cluster unharmed(*c.kind, "it", spec, c.dead);
   const Json before = unharmed.outside();
   unharmed.run();
   const Json after = unharmed.outside();
   const bool every = ::getenv("PGRUNBOOK_TEST_EVERY") != nullptr;
   int put_back = 0, mended = 0, untouched = 0;
   for (int n = 1; n <= unharmed.writes; n += every ? 1 : test::kStride) {
-    Cluster world(*c.kind, "it", spec);
+    Cluster world(*c.kind, "it", spec, c.dead);
     world.what = What::kSteer;
     world.at_write = n;
     world.manifests = before;

@@ -6,7 +6,7 @@
 namespace pgrunbook::plan {
 namespace {
 
-using Kind = Steerer::Kind;
+using Steers = Steerer::Kind;
 using Known = Desired::Known;
 
 Json owner(const char* manager, const char* operation, const char* time, const char* field) {
@@ -74,9 +74,9 @@ TEST(SteererOf, KnowsWhoOnlyApplies) {
   s = steerer_of(Object().fields({owner("terraform", "Apply", "1", "f:type")}).json);
   EXPECT_EQ(s.name, "terraform");
   EXPECT_EQ(steerer_of(Object().fields({owner("pgrunbook", "Apply", "1", "f:type")}).json).kind,
-            Kind::kNobody);
+            Steers::kNobody);
   EXPECT_EQ(steerer_of(Object().fields({owner("kubectl-create", "Update", "1", "f:type")}).json).kind,
-            Kind::kNobody);
+            Steers::kNobody);
 }
 
 TEST(OwnersOf, AreThoseOfTheFieldNewestFirst) {

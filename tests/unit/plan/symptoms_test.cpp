@@ -57,7 +57,7 @@ ContainerView waiting(const char* why) {
   return c;
 }
 
-struct Case {
+struct Told {
   const char* name;
   ContainerView container;
   const char* log;
@@ -75,7 +75,7 @@ ContainerView collector_starting() {
   return c;
 }
 
-class Diagnosis : public testing::TestWithParam<Case> {};
+class Diagnosis : public testing::TestWithParam<Told> {};
 TEST_P(Diagnosis, Is) {
   auto s = diagnose(GetParam().container, GetParam().log);
   EXPECT_EQ(s ? s->reason : "", GetParam().reason) << (s ? s->line : "");
@@ -84,35 +84,35 @@ TEST_P(Diagnosis, Is) {
 INSTANTIATE_TEST_SUITE_P(
     Table, Diagnosis,
     testing::Values(
-        Case{"NoPod", {}, kNoCheckpoint, ""}, Case{"Well", serving(), "LOG:  checkpoint complete\n", ""},
-        Case{"Destroyed", looping(), kNoCheckpoint, "CheckpointLost"},
-        Case{"FirstLife", looping(0), kNoCheckpoint, "CheckpointLost"},
-        Case{"Starting", starting(), "LOG:  redo starts at 0/6000028\n", ""},
-        Case{"StartsInVain", starting(), kNoCheckpoint, "CheckpointLost"},
-        Case{"LastStartCounts", looping(),
+        Told{"NoPod", {}, kNoCheckpoint, ""}, Told{"Well", serving(), "LOG:  checkpoint complete\n", ""},
+        Told{"Destroyed", looping(), kNoCheckpoint, "CheckpointLost"},
+        Told{"FirstLife", looping(0), kNoCheckpoint, "CheckpointLost"},
+        Told{"Starting", starting(), "LOG:  redo starts at 0/6000028\n", ""},
+        Told{"StartsInVain", starting(), kNoCheckpoint, "CheckpointLost"},
+        Told{"LastStartCounts", looping(),
              "FATAL:  lock file \"postmaster.pid\" already exists\nPANIC:  could not write to file "
              "\"pg_wal/xlogtemp.31\": No space left on device\n",
              "DiskFull"},
-        Case{"PageOfOneThatServes", serving(), kBadPage, "PageDamaged"},
-        Case{"WorstOfOneThatServes", serving(),
+        Told{"PageOfOneThatServes", serving(), kBadPage, "PageDamaged"},
+        Told{"WorstOfOneThatServes", serving(),
              "ERROR:  index \"i\" contains unexpected zero page at block 1\nERROR:  invalid page in block 3 "
              "of "
              "relation base/5/16439\nERROR:  could not extend file \"base/5/1\": No space left on device\n",
              "PageDamaged"},
         // A former life's, or an application on a standby.
-        Case{"FatalOfOneThatServes", serving(), kNoCheckpoint, ""},
-        Case{"ReadOnlyOfOneThatServes", serving(), kReadOnlySql, ""},
-        Case{"Fenced", looping(), kReadOnlySql, "ReadOnlyServer"},
-        Case{"ReadOnlyInItsFirstStart", starting(), kReadOnlySql, ""},
-        Case{"OutOfMemory", oom(), "LOG:  starting PostgreSQL\n", "OutOfMemory"},
-        Case{"OutOfMemoryIsNotTheFirstGuess", oom(), kNoCheckpoint, "CheckpointLost"},
-        Case{"Collector", looping(), "LOG:  redirecting log output to logging collector process\n",
+        Told{"FatalOfOneThatServes", serving(), kNoCheckpoint, ""},
+        Told{"ReadOnlyOfOneThatServes", serving(), kReadOnlySql, ""},
+        Told{"Fenced", looping(), kReadOnlySql, "ReadOnlyServer"},
+        Told{"ReadOnlyInItsFirstStart", starting(), kReadOnlySql, ""},
+        Told{"OutOfMemory", oom(), "LOG:  starting PostgreSQL\n", "OutOfMemory"},
+        Told{"OutOfMemoryIsNotTheFirstGuess", oom(), kNoCheckpoint, "CheckpointLost"},
+        Told{"Collector", looping(), "LOG:  redirecting log output to logging collector process\n",
              "LogElsewhere"},
-        Case{"CollectorMayComeUp", collector_starting(),
+        Told{"CollectorMayComeUp", collector_starting(),
              "LOG:  redirecting log output to logging collector process\n", ""},
-        Case{"Unknown", looping(), "sh: exec: postgres: not found\n", "CrashLoops"},
-        Case{"Image", waiting("ImagePullBackOff"), "", "ContainerWaits"},
-        Case{"Creating", waiting("ContainerCreating"), "", ""}),
+        Told{"Unknown", looping(), "sh: exec: postgres: not found\n", "CrashLoops"},
+        Told{"Image", waiting("ImagePullBackOff"), "", "ContainerWaits"},
+        Told{"Creating", waiting("ContainerCreating"), "", ""}),
     [](const auto& param) { return std::string(param.param.name); });
 
 TEST(Diagnosis, AnUnknownEndIsQuoted) {
