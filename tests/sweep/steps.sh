@@ -113,7 +113,7 @@ dies_as_single_user() { # claim
   data=$(volume "$1")/userdata
   while [ -z "$pid" ]; do
     ((SECONDS < until)) || fail "no postgres --single works on $data"
-    for pid in $(pgrep -f -- ' --single '); do [ "/proc/$pid/cwd" -ef "$data" ] && break || pid=''; done
+    for pid in $(pgrep -f -- ' --single ' || true); do [ "/proc/$pid/cwd" -ef "$data" ] && break || pid=''; done
     sleep .02
   done
   kill_container_with "$pid"
