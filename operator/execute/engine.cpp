@@ -253,6 +253,20 @@ Result<Again> await_approval(Action& a, const Flow& flow, const Json& before) {
   return Again{kAtOnce};
 }
 
+// The last look: when to look again where the world is not what Completed would say; nullopt where it is.
+Result<Again> unconfirmed(Action& a, const Flow& flow, const Json& before) {
+  if (!flow.confirm) return Again{};
+  StepResult r = flow.confirm(a);
+  if (r.kind == StepResult::Kind::kDone) return Again{};
+  bool waits = r.kind == StepResult::Kind::kWaiting;
+  const State was(a);
+  say(a, waits ? Phase::kRunning : Phase::kBlocked, waits ? "" : r.error.reason_or_code(),
+      waits ? r.message : fmt::format("all steps are done, and it is not complete: {}", r.error.text()));
+  if (!waits && was.differs(a)) tell(a, "Warning");
+  PGR_TRY(save_if_changed(a, before));
+  return Again{std::max(r.again, milliseconds(waits ? 500 : 2000))};
+}
+
 }  // namespace
 
 std::string plan_digest(const std::string& uid, const Json& covered) {
@@ -271,9 +285,10 @@ Result<Again> advance(Action& a, const Flow& flow) {
     return Again{std::chrono::minutes(1)};
   }
   if (a.status.phase == Phase::kPending) {
-    // Written with what planning comes to: it touches nothing, and Jobs have their names from the object.
     a.status.start_time = now_text();
     say(a, Phase::kPlanning, "", "looking at the topology");
+    PGR_TRY(a.save(a));
+    return Again{kAtOnce};
   }
   if (a.status.plan.is_null()) return plan(a, flow, before);
   if (unapproved(a, flow)) return await_approval(a, flow, before);
@@ -341,6 +356,11 @@ Result<Again> advance(Action& a, const Flow& flow) {
     }
   }
 
+  // Before the record too: what the archive is told must be so.
+  if (!op.rolling_back) {
+    PGR_ASSIGN(Again not_yet, unconfirmed(a, flow, before));
+    if (not_yet) return not_yet;
+  }
   std::string note;
   if (flow.record) {
     StepResult r = flow.record(a);
@@ -363,16 +383,8 @@ Result<Again> advance(Action& a, const Flow& flow) {
                note,
            !remains.empty() ? remains : "everything is as it was before the action");
   } else {
-    if (StepResult r = flow.confirm ? flow.confirm(a) : StepResult::done();
-        r.kind != StepResult::Kind::kDone) {
-      bool waits = r.kind == StepResult::Kind::kWaiting;
-      bool news = a.status.phase != Phase::kBlocked;
-      say(a, waits ? Phase::kRunning : Phase::kBlocked, waits ? "" : r.error.reason_or_code(),
-          waits ? r.message : fmt::format("all steps are done, and it is not complete: {}", r.error.text()));
-      if (!waits && news) a.world.event(a.object, "Warning", r.error.reason_or_code(), a.status.message);
-      PGR_TRY(save_if_changed(a, before));
-      return Again{std::max(r.again, milliseconds(waits ? 500 : 2000))};
-    }
+    PGR_ASSIGN(Again not_yet, unconfirmed(a, flow, before));
+    if (not_yet) return not_yet;
     finish(a, Phase::kCompleted, "Completed", (flow.success ? flow.success(a) : "done") + note,
            "the action is complete");
   }

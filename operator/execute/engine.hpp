@@ -22,7 +22,7 @@ struct Flow {
   std::function<std::vector<Step>(Action&)> steps;
   // Transcript and outcome into the archive; run before every terminal phase that had a plan.
   std::function<StepResult(Action&)> record{};
-  // The last look before Completed is said, after the record: anything but done holds it back.
+  // The last look before the record and before Completed is said: anything but done holds both back.
   std::function<StepResult(Action&)> confirm{};
   // Said once all is put back, where not everything can be; empty: everything is as it was before.
   std::function<std::string(Action&)> as_before{};

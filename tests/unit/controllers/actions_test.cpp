@@ -58,7 +58,9 @@ TEST_F(Saving, ADutyThatIsRefusedIsSaidAndNothingGoesOn) {
   EXPECT_EQ(text_at(status(), {"operation", "step"}), "hold") << "the next step has not begun";
   EXPECT_TRUE(at(status(), {"operation", "results", "hold"}).is_null());
   b.api.forget_calls();
+  const Json said = status();
   EXPECT_FALSE(save().has_value());
+  EXPECT_EQ(status(), said);
   EXPECT_EQ(b.api.write_texts(), std::vector<std::string>{"patch Lease/" + execute::lease_name(claim)})
       << "it is said once";
   b.api.fault = nullptr;

@@ -101,6 +101,8 @@ TEST_F(Deleted, PastTheLastWayBackGoesForward) {
   Json note = Json::parse(text_at(kept, {"metadata", "annotations", api::kAnnotationDuty}));
   note["status"]["operation"]["step"] = "start-applications";
   note["status"]["operation"]["pastNoReturn"] = true;
+  b.api.merge(k::kDeployment, "postgresql", {{"spec", {{"replicas", 0}}}});
+  b.api.merge(k::kService, "postgresql", {{"spec", {{"selector", {{"name", "postgresql-standby"}}}}}});
   b.api.merge(k::kLease, lease, {{"metadata", {{"annotations", {{api::kAnnotationDuty, note.dump()}}}}}});
   (void)reconcile();
   EXPECT_EQ(b.replicas("tfrs"), 1);

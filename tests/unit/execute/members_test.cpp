@@ -350,8 +350,8 @@ TEST_F(Stopping, IsCleanAndInOrder) {
   EXPECT_EQ(b.logins.front().user, "pgrunbook");
   EXPECT_EQ(b.replicas("postgresql"), 0);
   EXPECT_EQ(b.annotation("postgresql"), "1");
-  // The pods whose end is the proof are written before the scale-down.
-  EXPECT_EQ(b.saves, 1);
+  // The pods whose end is the proof are written before the scale-down, the scale-down after it.
+  EXPECT_EQ(b.saves, 2);
   EXPECT_EQ(b.a.result("stop-primary-pods"), (Json::array({"uid-postgresql-1"})));
   EXPECT_THAT(b.api.write_texts(), ElementsAre("patch Deployment/postgresql"));
 }
@@ -398,7 +398,7 @@ TEST_F(Stopping, IsSeenOffByTheSuccessor) {
   // Nobody gets in any more: from now on it only waits.
   EXPECT_EQ(stop().message, "waiting for the pod of postgresql to end");
   EXPECT_EQ(connections, 3);
-  EXPECT_EQ(server.postgres.statements().size(), 2U);
+  EXPECT_EQ(server.postgres.statements().size(), 3U);
 }
 
 TEST_F(Stopping, IsProvenByWhatTheKubeletReported) {
