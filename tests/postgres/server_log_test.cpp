@@ -172,10 +172,11 @@ TEST_F(BrokenServer, TransactionStatus) {
 }
 
 TEST_F(BrokenServer, RelationMap) {
-  std::string log = start_after([](const std::string& data) {
-    overwrite(data + "/global/pg_filenode.map", 20, rubbish(40));
-    ::unlink((data + "/global/pg_internal.init").c_str());
-  });
+  // The server starts, and nobody gets in.
+  std::string map = server_.data() + "/global/pg_filenode.map";
+  std::string log = ask_after([&] { overwrite(map, 20, rubbish(40)); }, "select 1");
+  EXPECT_THAT(reasons(log), Contains("RelationMapDamaged")) << log;
+  log = ask_after([&] { ::unlink(map.c_str()); }, "select 1");
   EXPECT_THAT(reasons(log), Contains("RelationMapDamaged")) << log;
 }
 

@@ -291,21 +291,22 @@ TEST(WayOut, FollowsWhatWasDone) {
     return way_out(s, s.members[0], symptom, {true, std::move(restores)});
   };
   // The name of one that failed is used up.
-  EXPECT_THAT(way({restore("tfrs-salvage-20261128-1000", "Failed")}).yaml,
+  EXPECT_THAT(way(base::Json::array({restore("tfrs-salvage-20261128-1000", "Failed")})).yaml,
               HasSubstr("name: tfrs-salvage-20261128-1000-2,"));
-  WayOut waits = way({restore("by-hand", "AwaitingApproval")});
+  WayOut waits = way(base::Json::array({restore("by-hand", "AwaitingApproval")}));
   EXPECT_EQ(waits.yaml, "");
   EXPECT_THAT(waits.hint, HasSubstr("PostgresRestore by-hand is to restore it on postgresql-standby"));
-  WayOut done = way({restore("by-hand", "Completed"), restore("x", "Failed")});
+  WayOut done = way(base::Json::array({restore("by-hand", "Completed"), restore("x", "Failed")}));
   base::Json failover = as_json(YAML::Load(done.yaml));
   EXPECT_EQ(failover["kind"], "Failover");
   auto spec = api::failover_spec(failover["spec"]);
   ASSERT_TRUE(spec) << spec.error().text();
   EXPECT_EQ(spec->candidate, "postgresql-standby");
   // Not those of another incident, nor without what only this volume holds.
-  EXPECT_THAT(way({restore("old", "Completed", true, "2026-11-28T09:59:00Z")}).yaml,
+  EXPECT_THAT(way(base::Json::array({restore("old", "Completed", true, "2026-11-28T09:59:00Z")})).yaml,
               HasSubstr("PostgresRestore"));
-  EXPECT_THAT(way({restore("test", "Completed", false)}).yaml, HasSubstr("PostgresRestore"));
+  EXPECT_THAT(way(base::Json::array({restore("test", "Completed", false)})).yaml,
+              HasSubstr("PostgresRestore"));
 }
 
 TEST(WayOut, WithoutBackupOrMemberNothingIsPromised) {
