@@ -82,7 +82,8 @@ Result<> save_action(Action& a, const Json& live, const StatusWriter& write) {
     told.message = fmt::format("step {} needs help: {}", told.operation.step, kept.error().text());
     told.set_conditions(a.meta.generation, base::format_time(base::now()));
     status = api::to_json(told);
-    if (status == live) return base::fail(kept.error());
+    // Read and written alike: the API server keeps no nulls.
+    if (status == api::to_json(api::status_of({{"status", live}}))) return base::fail(kept.error());
   }
   PGR_ASSIGN(Json written, write(a, status));
   a.object = std::move(written);

@@ -102,7 +102,10 @@ TEST_F(Deleted, PastTheLastWayBackGoesForward) {
   note["status"]["operation"]["step"] = "start-applications";
   note["status"]["operation"]["pastNoReturn"] = true;
   b.api.merge(k::kDeployment, "postgresql", {{"spec", {{"replicas", 0}}}});
-  b.api.merge(k::kService, "postgresql", {{"spec", {{"selector", {{"name", "postgresql-standby"}}}}}});
+  for (const Json& pod : b.api.all(k::kPod)) {
+    if (text_at(pod, {"metadata", "labels", "name"}) == "postgresql")
+      b.api.erase(k::kPod, text_at(pod, {"metadata", "name"}));
+  }
   b.api.merge(k::kLease, lease, {{"metadata", {{"annotations", {{api::kAnnotationDuty, note.dump()}}}}}});
   (void)reconcile();
   EXPECT_EQ(b.replicas("tfrs"), 1);
