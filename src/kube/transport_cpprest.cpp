@@ -207,7 +207,7 @@ class CpprestTransport final : public Transport {
   tl::expected<http_response, Broken> await(pplx::task<http_response> task, const Client& client,
                                             const pplx::cancellation_token_source& source,
                                             base::Deadline deadline, const std::stop_token& stop) {
-    // Most replies come within milliseconds: a pause grows with what was waited, so it adds half of that at
+    // Most replies come within milliseconds: a pause grows with what was waited, so it adds an eighth at
     // most.
     const auto begun = std::chrono::steady_clock::now();
     bool late = false, stopped = false;
@@ -228,7 +228,7 @@ class CpprestTransport final : public Transport {
       auto waited =
           std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - begun);
       std::this_thread::sleep_for(
-          std::clamp(waited / 2, std::chrono::microseconds(100), std::chrono::microseconds(2000)));
+          std::clamp(waited / 4, std::chrono::microseconds(50), std::chrono::microseconds(2000)));
     }
     try {
       return task.get();

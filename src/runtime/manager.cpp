@@ -12,7 +12,6 @@
 
 #include "runtime/backoff.hpp"
 #include "runtime/log.hpp"
-#include "runtime/memory.hpp"
 
 namespace pgrunbook::runtime {
 
@@ -107,15 +106,8 @@ base::Result<> Manager::lead(const std::stop_token& stop) {
   std::stop_source either;
   std::stop_callback on_stop(stop, [&] { either.request_stop(); });
   std::stop_callback on_lost(lost, [&] { either.request_stop(); });
-  using Clock = std::chrono::steady_clock;
-  auto next = Clock::now() + options_.resync;
-  while (sleep_for(either.get_token(), std::min(options_.tidy, std::chrono::ceil<std::chrono::milliseconds>(
-                                                                   next - Clock::now())))) {
-    give_memory_back();
-    let_go_of_code();
-    if (Clock::now() < next) continue;
+  while (sleep_for(either.get_token(), options_.resync)) {
     for (Controller* controller : controllers_) controller->resync();
-    next = Clock::now() + options_.resync;
   }
   if (lost.stop_requested()) {
     log_error("manager", "leadership lost");
