@@ -25,7 +25,7 @@ api_each() { # method content-type directory path
   local f next=''
   for f in "$3"/*.json; do
     f=${f##*/} f=${f%.json}
-    printf '%surl = "%s%s"\nrequest = %s\nheader = "Content-Type: %s"\ndata-binary = "@%s"\noutput = /dev/null\ncacert = %s\ncert = %s\nkey = %s\nfail\n' \
+    printf '%surl = "%s%s"\nrequest = %s\nheader = "Content-Type: %s"\nheader = "Accept: application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"\ndata-binary = "@%s"\noutput = /dev/null\ncacert = %s\ncert = %s\nkey = %s\nfail\nsilent\nshow-error\nno-progress-meter\n' \
       "$next" "$server" "${4//NAME/$f}" "$1" "$2" "$PWD/$3/$f.json" "$pki/ca.crt" "$pki/admin.crt" "$pki/admin.key"
     next=$'next\n'
   done >"$3.curl"
