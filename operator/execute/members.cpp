@@ -97,7 +97,8 @@ void end_others(sql::Connection& session) {
 }
 
 // The kubelet sends SIGTERM: new connections are refused from then on, so whom we end now cannot come back.
-void see_it_off(Action& a, const sql::Target& target, sql::Connection& session) {
+// Not where somebody else scales it up meanwhile: the next look finds that.
+void see_it_off(Action& a, const api::WorkloadRef& w, const sql::Target& target, sql::Connection& session) {
   Deadline limit = Deadline::after(seconds(60));
   for (int look = 1; !limit.passed() && !a.world.stop.stop_requested(); ++look) {
     if (look % 20 == 0) (void)session.query("select 1", {}, quick());  // not idle
@@ -105,6 +106,10 @@ void see_it_off(Action& a, const sql::Target& target, sql::Connection& session) 
     if (!probe) {
       if (probe.error().reason == "ShuttingDown") end_others(session);
       if (probe.error().reason == "ShuttingDown" || probe.error().reason == "Unreachable") return;
+    }
+    if (look % 10 == 0) {
+      auto live = a.world.api.get(resource_of(w), a.world.ns, w.name, World::soon());
+      if (live && number_at(*live, {"spec", "replicas"}, 1) != 0) return;
     }
     std::this_thread::sleep_for(milliseconds(100));
   }
@@ -183,7 +188,7 @@ StepResult stop_member(Action& a, const std::string& step, const std::string& na
         if (target) {
           if (auto session = a.world.connect(*target, quick())) {
             end_if_idle(*session);
-            see_it_off(a, *target, *session);
+            see_it_off(a, m->workload, *target, *session);
           }
         }
       }
@@ -278,7 +283,7 @@ StepResult stop_member(Action& a, const std::string& step, const std::string& na
   if (auto scaled = scale_noted(a, m->workload, 0, std::to_string(m->replicas)); !scaled)
     return StepResult::of(scaled.error());
   (void)a.world.terminations.closed_before(text_at(m->pods.front(), {"metadata", "uid"}));
-  see_it_off(a, *target, *session);
+  see_it_off(a, m->workload, *target, *session);
   return StepResult::waiting(fmt::format("waiting for the pod of {} to end", name), milliseconds(200));
 }
 

@@ -45,7 +45,8 @@ class AfterACutover : public ::testing::Test {
                 {{"postgresql",
                   {{"old", {{"name", "postgresql"}}}, {"new", {{"name", "postgresql-standby"}}}}}}}}},
              {"results", {{"plan", {{"parentTimeline", 1}}}}}}}}}});
-    for (const Json& pod : bench.scene().member("postgresql")->pods)
+    const plan::SceneView scene = bench.scene();
+    for (const Json& pod : scene.member("postgresql")->pods)
       bench.servers[text_at(pod, {"status", "podIP"})] = &server;
     Json roles = {{"metadata", {{"name", api::kRolesSecret}}}, {"data", {{"password", "c2VjcmV0"}}}};
     bench.api.put(k::kSecret, roles);
