@@ -4,6 +4,7 @@
 
 #include <arpa/inet.h>
 #include <atomic>
+#include <csignal>
 #include <cstdint>
 #include <functional>
 #include <mutex>
@@ -106,6 +107,10 @@ class FakePostgres {
   };
 
   void accept_all() {
+    // It outlives the test that started it: what is sent to the process is for others.
+    sigset_t all;
+    ::sigfillset(&all);
+    ::pthread_sigmask(SIG_BLOCK, &all, nullptr);
     while (!stop_) {
       pollfd p{listener_, POLLIN, 0};
       if (::poll(&p, 1, 20) <= 0) continue;
