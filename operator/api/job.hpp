@@ -227,7 +227,7 @@ struct Progress {
 //             storedBytes, location, verified, configurationFiles: [..], startTime, stopTime}
 //   Recover  {newTimeline, forkLSN, systemIdentifier, replayedLSN, undoDirectory, undoBytes, databaseBytes,
 //             queries: [{sql, expect, got}], counts: {table: n}, pushed: [..], databases: [..]}
-//   Undo     {exchanged: bool}
+//   Undo     {exchanged: bool, keptDirectory: the restored copy, where it had been started}
 //   Fence    {state, checkpointLSN or salvagedTo, timeline, atStake {transactions, fromLSN, toLSN}}
 //   Unfence  {}
 //   Leave    {role: Dropped|NotThere|LeftBehindTheFence, settings, pgHba: PutBack|Unchanged}

@@ -409,7 +409,9 @@ StepResult undo_recover(Action& a) {
     o.undo = a.result("recover").is_null() ? Json::object() : a.result("recover");
     if (!claim->empty()) o.undo["brokenClaim"] = *claim;
   };
-  return run_job(a, *scene, call);
+  StepResult undone = run_job(a, *scene, call);
+  if (undone.kind == StepResult::Kind::kDone) a.status.operation.results["undo"] = undone.result;
+  return undone;
 }
 
 StepResult prove(Action& a) {
@@ -552,6 +554,15 @@ Flow restore_flow(Action& action, const api::RestoreSpec& spec) {
   };
   flow.record = record_and_release;
   flow.confirm = still_runs;
+  flow.as_before = [](Action& a) -> std::string {
+    std::string kept = text_at(a.result("undo"), {"keptDirectory"});
+    if (kept.empty()) return "";
+    // It was started, so somebody may have written to it: not ours to remove.
+    return fmt::format(
+        "Everything is as it was before; the restored copy had been started, so it stays on the volume of {} in "
+        "{}. HINT: remove that directory when nobody needs it",
+        text_at(a.status.operation.inputs, {"target"}), kept);
+  };
   flow.success = [](Action& a) {
     std::string target = text_at(a.status.operation.inputs, {"target"});
     std::string text = fmt::format(

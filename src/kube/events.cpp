@@ -11,6 +11,7 @@ namespace {
 constexpr auto kWindow = std::chrono::minutes(5);
 constexpr auto kBetweenWrites = std::chrono::seconds(10);
 constexpr auto kPatience = std::chrono::seconds(3);
+constexpr int kNews = 10;  // in one window
 constexpr std::size_t kLongest = 1024;  // the API server refuses more
 constexpr const char* kComponent = "pgrunbook";
 
@@ -57,9 +58,13 @@ void EventRecorder::emit(const Json& object, Type type, const std::string& reaso
     Known& entry = known_[key];
     first = entry.count == 0;
     // By time, as client-go does it: events of one second are then listed in their order.
-    if (first) entry = Known{fmt::format("{}.{:016x}", name.substr(0, 200), nanoseconds()), 0, now, {}};
+    if (first) entry = Known{fmt::format("{}.{:016x}", name.substr(0, 200), nanoseconds()), 0, 0, 0, now, {}};
     ++entry.count;
-    if (!first && now - entry.written < kBetweenWrites) return;
+    const std::size_t said = std::hash<std::string>()(message);
+    bool news = !first && said != entry.said && entry.news < kNews;
+    if (!first && !news && now - entry.written < kBetweenWrites) return;
+    entry.news += news ? 1 : 0;
+    entry.said = said;
     entry.written = now;
     known = entry;
   }

@@ -13,7 +13,8 @@
 namespace pgrunbook::kube {
 
 // Thread-safe. At most one Event per (object, reason) in 5 minutes: a repeat raises its count and replaces
-// its message, written at most every 10 s. Nothing waits for or depends on an Event: a failed write is
+// its message, written at most every 10 s; another message is written at once, 10 times: how something ended must not
+// be hidden by how it went. Nothing waits for or depends on an Event: a failed write is
 // dropped, and a call blocks for at most 3 s.
 class EventRecorder {
  public:
@@ -31,7 +32,8 @@ class EventRecorder {
  private:
   struct Known {
     std::string name;  // of the Event; empty until it was created
-    int count = 0;
+    int count = 0, news = 0;
+    std::size_t said = 0;  // the hash of the message that was written last
     std::chrono::steady_clock::time_point first{}, written{};
   };
 

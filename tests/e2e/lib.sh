@@ -85,11 +85,16 @@ volume() { # claim: its directory on this machine
   pv=$(scene get pvc "$1" -o jsonpath='{.spec.volumeName}')
   scene_kubectl get pv "$pv" -o jsonpath='{.spec.local.path}'
 }
-# Every file and directory of a volume but the operator's own notes beside the data directory.
+# Every file and directory of a volume but the operator's own notes beside the data directory. What was hashed stays in
+# $work/<claim>.files, and of the time before in <claim>.files.old: that is where to look when two differ.
 volume_hash() { # claim
+  local list=$PWD/$work/$1.files
+  [[ $work != /* ]] || list=$work/$1.files
+  [ ! -e "$list" ] || mv "$list" "$list.old"
   (
     cd "$(volume "$1")"
-    { find . -path ./.pgrunbook -prune -o -printf '%y %p\n' | sort; find . -path ./.pgrunbook -prune -o -type f -print0 | sort -z | xargs -0 sha256sum; } | sha256sum
+    { find . -path ./.pgrunbook -prune -o -printf '%y %p\n' | sort; find . -path ./.pgrunbook -prune -o -type f -print0 | sort -z | xargs -0 sha256sum; } >"$list"
+    sha256sum <"$list"
   ) || fail "no hash of $1"
 }
 # The repository without its catalogue, which every action may update: hash and name of each file.

@@ -223,7 +223,7 @@ flux_without_replicas_does_not_fight() {
 
 # Git says replicas: 0, and Flux means it: a restore that ends with the standby running cannot hold.
 flux_takes_the_standby_back() {
-  local hash
+  local hash kept
   in_git postgresql 1 0
   in_git_too backup <manifests/examples/backup.yaml
   flux_commits 1s
@@ -236,6 +236,12 @@ flux_takes_the_standby_back() {
   approve pgr/fought
   finished pgr/fought Failed 300
   says pgr/fought "kustomize-controller" "HINT: " "Everything is as it was before"
+  # Where the copy had come so far as to start, it may have been written to: it is kept, and named.
+  kept=$(volume postgresql-standby)/userdata.pgrunbook-$(uid pgr/fought | cut -c1-8)
+  if [ -d "$kept" ]; then
+    says pgr/fought "it stays on the volume of postgresql-standby in /var/lib/pgsql/data/${kept##*/}"
+    rm -r "$kept"
+  fi
   same "the standby's volume" "$(volume_hash postgresql-standby)" "$hash"
   same "replicas of the members" "$(replicas postgresql)/$(replicas postgresql-standby)" 1/0
   nothing_held pgr/fought

@@ -446,10 +446,11 @@ selector_is_again() { [ "$(selector)" = "$1" ] && [[ $(field "pgf/$2" reason) = 
 cutover_goes_forward() { # name
   local to
   to=$(other_member "$(primary_now)")
-  refuse '422 ^PATCH .*/deployments/tfrs .*"replicas":1'
+  # Both: one that is back connects, and its session outlives the policies.
+  refuse '422 ^PATCH .*/deployments/(report|tfrs) .*"replicas":1'
   cutover_begins "$1"
   phase "pgf/$1" Blocked 300
-  says "pgf/$1" "step start-applications needs help" "scale Deployment tfrs to 1"
+  says "pgf/$1" "step start-applications needs help" "scale Deployment report to 1"
   same selector "$(selector)" "$to"
   was_refused
   sleep 5
@@ -594,7 +595,7 @@ dead_fence_refused() { salvaged; primary_before=$(volume_hash postgresql); refus
 dead_fence_killed() { salvaged; primary_before=$(volume_hash postgresql); cutover_begins "$1"; pod_dies "pgf/$1" fence; dead_put_back "$1" "$died"; }
 dead_cutover_goes_forward() {
   salvaged
-  refuse '422 ^PATCH .*/deployments/tfrs .*"replicas":1'
+  refuse '422 ^PATCH .*/deployments/(report|tfrs) .*"replicas":1'
   cutover_begins "$1"
   phase "pgf/$1" Blocked 300
   says "pgf/$1" "step start-applications needs help"

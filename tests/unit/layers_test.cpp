@@ -82,7 +82,8 @@ const std::vector<Include>& includes() {
         std::string folder = file.parent_path() == fs::path(tree) ? "" : std::next(file.begin())->string();
         for (const std::string& line : lines(entry.path())) {
           std::smatch m;
-          if (std::regex_search(line, m, include)) out.push_back({file, tree, folder, m[2], m[1] == "\""});
+          if (line.find("include") != std::string::npos && std::regex_search(line, m, include))
+            out.push_back({file, tree, folder, m[2], m[1] == "\""});
         }
       }
     }

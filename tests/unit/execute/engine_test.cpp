@@ -176,7 +176,7 @@ TEST_P(KilledAnywhere, EndsTheSameAndActsEffectivelyOnce) {
   EXPECT_EQ(calm.acts, GetParam().acts);
   const Json expected = essence(calm);
   ASSERT_GT(calm.points, 10);
-  for (int at = 0; at < calm.points; at += test::kStride) {
+  for (int at = 0; at < calm.points; at += test::stride(4)) {
     Scripted s;
     GetParam().set(s);
     s.crash_at = at;
@@ -197,8 +197,8 @@ TEST_P(KilledAnywhere, EndsTheSameAfterTwoKills) {
   GetParam().set(calm);
   calm.drive();
   const Json expected = essence(calm);
-  for (int first = 0; first < calm.points; first += 5 * test::kStride) {
-    for (int second = first + 1; second < calm.points + 4; second += 7) {
+  for (int first = 0; first < calm.points; first += test::stride(20)) {
+    for (int second = first + 1; second < calm.points + 4; second += test::stride(7)) {
       Scripted s;
       GetParam().set(s);
       s.crash_at = first;

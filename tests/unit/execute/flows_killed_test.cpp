@@ -1,7 +1,7 @@
 // The flows themselves, over an API server in memory whose world answers as a cluster does. At every write
 // the operator is killed, loses the reply, or is refused; whatever it is, the end is one of two: done, each
 // irreversible act once, or everything as it was before.
-#include <cstdlib>
+#include <algorithm>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -63,6 +63,7 @@ class Cluster {
   std::string refused;              // the write that is refused
   Json manifests, mended;  // what somebody else applies after a write, and later, when a person is needed
   bool blocked = false, steered = false;
+  bool served = false;  // the restored copy was started
   bool met = false;  // killed at that write; after a reply only where the server did not refuse it by itself
 
   // As a GitOps controller does it: everything that its manifests state, whoever set it.
@@ -253,6 +254,7 @@ class Cluster {
     if (name != "tfrs" && replicas > 0 && pod.is_null()) {
       if (jobs_on(name) && !outsider_) ADD_FAILURE() << name << " is started while a Job works on its volume";
       start(name);
+      served = served || (exchanged_ && name == "postgresql-standby");
       read_only_[index(name)] = fenced_ && name == "postgresql";
     }
     if (replicas > 0 || pod.is_null()) return;
@@ -303,7 +305,10 @@ class Cluster {
                            {"queries", Json::array()},
                            {"undoDirectory", "beside"}});
     }
-    if (order->job == api::jobs::kUndo) exchanged_ = false;
+    if (order->job == api::jobs::kUndo) {
+      if (served) return exchanged_ = false, finish(name, {{"keptDirectory", "/data/beside"}});
+      exchanged_ = false;
+    }
     if (order->job == api::jobs::kUnfence) fenced_ = false;
     Json result = {{"backupID", "20261120T150000Z-12345678"},
                    {"targetLSN", "0/4"},
@@ -397,22 +402,36 @@ const Case kCases[] = {
      true},
 };
 
+// A run in which nothing happens to it; of each case once.
+struct Unharmed {
+  Json before, after;
+  int writes = 0;
+};
+const Unharmed& unharmed_of(const Case& c) {
+  static std::map<std::string, Unharmed> known;
+  auto [it, first] = known.try_emplace(c.name);
+  if (first) {
+    Cluster world(*c.kind, "it", Json::parse(c.spec), c.dead);
+    it->second.before = world.outside();
+    world.run();
+    EXPECT_EQ(world.text({"phase"}), "Completed") << world.text({"message"});
+    it->second.after = world.outside();
+    it->second.writes = world.writes;
+  }
+  return it->second;
+}
+
 class Flows : public ::testing::TestWithParam<std::tuple<Case, What>> {};
 
 TEST_P(Flows, EndInOneOfTwoStates) {
   const auto& [c, what] = GetParam();
   Json spec = Json::parse(c.spec);
-  Cluster unharmed(*c.kind, "it", spec, c.dead);
-  const Json before = unharmed.outside();
-  unharmed.run();
-  ASSERT_EQ(unharmed.text({"phase"}), "Completed") << unharmed.text({"message"});
-  const Json after = unharmed.outside();
+  const auto& [before, after, writes] = unharmed_of(c);
   int put_back = 0, done = 0;
-  // Each case takes other writes, and the slow build some of them; PGRUNBOOK_TEST_EVERY=1 (tests/run full)
-  // all.
-  const bool every = ::getenv("PGRUNBOOK_TEST_EVERY") != nullptr;
-  const int stride = every ? 1 : 5 * test::kStride, first = every ? 1 : 1 + static_cast<int>(what) % 5;
-  for (int n = first; n <= unharmed.writes; n += stride) {
+  // Each case takes other writes, and two at least.
+  const int stride = std::min(test::stride(25), std::max(1, writes / 2));
+  const int first = 1 + static_cast<int>(what) * 7 % stride;
+  for (int n = first; n <= writes; n += stride) {
     Cluster world(*c.kind, "it", spec, c.dead);
     world.what = what;
     world.at_write = n;
@@ -445,8 +464,8 @@ TEST_P(Flows, EndInOneOfTwoStates) {
     }
     if (HasFailure()) break;
   }
-  RecordProperty("writes", unharmed.writes);
-  if (every && what == What::kRefuse) EXPECT_GT(put_back, 0);
+  RecordProperty("writes", writes);
+  if (test::every_case() && what == What::kRefuse) EXPECT_GT(put_back, 0);
   EXPECT_GT(done, 0);
 }
 
@@ -457,13 +476,9 @@ class Steered : public ::testing::TestWithParam<Case> {};
 TEST_P(Steered, IsNeverCalledCompletedOnWhatWasTakenBack) {
   const Case& c = GetParam();
   Json spec = Json::parse(c.spec);
-  Cluster unharmed(*c.kind, "it", spec, c.dead);
-  const Json before = unharmed.outside();
-  unharmed.run();
-  const Json after = unharmed.outside();
-  const bool every = ::getenv("PGRUNBOOK_TEST_EVERY") != nullptr;
-  int put_back = 0, mended = 0, untouched = 0;
-  for (int n = 1; n <= unharmed.writes; n += every ? 1 : test::kStride) {
+  const auto& [before, after, writes] = unharmed_of(c);
+  int put_back = 0, mended = 0, untouched = 0, kept = 0;
+  for (int n = 1; n <= writes; n += test::stride(6)) {
     Cluster world(*c.kind, "it", spec, c.dead);
     world.what = What::kSteer;
     world.at_write = n;
@@ -479,6 +494,11 @@ TEST_P(Steered, IsNeverCalledCompletedOnWhatWasTakenBack) {
       ++put_back;
       EXPECT_EQ(phase, "Failed") << where;
       EXPECT_THAT(where, ::testing::HasSubstr("kustomize-controller")) << where;
+      // A copy that was started is never removed, and said to be there.
+      EXPECT_EQ(where.find("stays on the volume of postgresql-standby in /data/beside") != std::string::npos,
+                world.served)
+          << where;
+      kept += world.served ? 1 : 0;
       EXPECT_EQ(world.outside(), before) << where;
     }
     for (const auto& [act, times] : world.acts) {
@@ -487,6 +507,7 @@ TEST_P(Steered, IsNeverCalledCompletedOnWhatWasTakenBack) {
     if (HasFailure()) break;
   }
   EXPECT_GT(put_back, 0);
+  if (c.kind == &k::kRestore) EXPECT_GT(kept, 0);
   EXPECT_GT(mended, 0);
   EXPECT_GT(untouched, 0);
 }

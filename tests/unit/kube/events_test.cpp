@@ -80,6 +80,15 @@ TEST_F(EventsTest, AFloodIsWrittenRarely) {
   EXPECT_EQ(event()["count"], 1001);
 }
 
+TEST_F(EventsTest, AnotherMessageIsSaidAtOnceAndNotForEver) {
+  emit("Failed", "putting everything back");
+  emit("Failed", "everything is as it was before");
+  EXPECT_EQ(event()["message"], "everything is as it was before");
+  EXPECT_EQ(event()["count"], 2);
+  for (int i = 0; i < 1000; ++i) emit("Failed", std::to_string(i));
+  EXPECT_EQ(api_.count("create") + api_.count("patch"), 11);
+}
+
 TEST_F(EventsTest, FailuresDoNotMatter) {
   api_.fail_next("create", base::ErrorCode::kForbidden);
   emit("Waiting", "x");
