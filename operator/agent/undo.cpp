@@ -20,7 +20,12 @@ bool never_started(const ExchangeJournal& journal, const postgres::ControlData& 
   return control.shut_down() && control.checkpoint.text() == base::text_at(journal.result, {"checkpointLSN"});
 }
 
-Result<> must_not_run(const postgres::ControlData& control, const std::string& directory) {
+// A server that was killed looks as one that runs. The controller says so where the member has no pod: then what it
+// left is set aside as it is, and whoever wants it starts it once. A process that outlived its pod would move with
+// its directory (its paths are relative), away from the old data.
+Result<> must_not_run(const Order& order, const postgres::ControlData& control,
+                      const std::string& directory) {
+  if (base::at(order.undo, {"podsGone"}) == Json(true)) return {};
   if (control.shut_down() || control.state == "shut down in recovery") return {};
   return base::fail(base::refused(
       "NotShutDown",
@@ -68,7 +73,7 @@ Result<Answer> undo(const Order& order, const api::MemberRef& m, Report& report)
   }
   std::string where = placed == Placed::kNewInPlace ? journal->data_directory : journal->sibling;
   PGR_ASSIGN(auto control, control_data_of(where));
-  PGR_TRY(must_not_run(control, where));
+  PGR_TRY(must_not_run(order, control, where));
   bool served = !never_started(*journal, control);
   report.note("exchange", fmt::format("{} goes back to its place", journal->sibling));
   PGR_TRY(exchange_back(*journal));

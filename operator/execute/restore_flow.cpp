@@ -408,6 +408,7 @@ StepResult undo_recover(Action& a) {
   call.fill = [&](api::Order& o) {
     o.undo = a.result("recover").is_null() ? Json::object() : a.result("recover");
     if (!claim->empty()) o.undo["brokenClaim"] = *claim;
+    o.undo["podsGone"] = true;  // or nobody_started had said otherwise
   };
   StepResult undone = run_job(a, *scene, call);
   if (undone.kind == StepResult::Kind::kDone) a.status.operation.results["undo"] = undone.result;

@@ -50,6 +50,25 @@ TEST_F(UndoJob, WhatServedWritesIsKept) {
   EXPECT_EQ(repository().record().find(postgres::TimelineId(2))->state, archive::TimelineState::kAbandoned);
 }
 
+// The member's pod was killed while it started or served.
+TEST_F(UndoJob, WhatWasKilledIsKeptAsItIs) {
+  make_old_directory();
+  recovered();
+  {
+    Server server = start_member(standby_mount());
+    insert(server, 1);
+    server.kill_hard();
+  }
+  EXPECT_EQ(run(undo_order()).reason, "NotShutDown");
+  api::Order order = undo_order();
+  order.undo["podsGone"] = true;
+  auto a = must_succeed(order);
+  EXPECT_EQ(must(base::read_file(standby_data() + "/old")), "the old data");
+  EXPECT_EQ(a.result["keptDirectory"], sibling_of(standby_data(), uid(1)));
+  EXPECT_TRUE(base::exists(sibling_of(standby_data(), uid(1)) + "/global/pg_control"));
+  EXPECT_EQ(repository().record().find(postgres::TimelineId(2))->state, archive::TimelineState::kAbandoned);
+}
+
 TEST_F(UndoJob, AnEmptyVolumeIsEmptyAgain) {
   recovered();
   must_succeed(undo_order());
