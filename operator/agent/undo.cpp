@@ -20,9 +20,9 @@ bool never_started(const ExchangeJournal& journal, const postgres::ControlData& 
   return control.shut_down() && control.checkpoint.text() == base::text_at(journal.result, {"checkpointLSN"});
 }
 
-// A server that was killed looks as one that runs. The controller says so where the member has no pod: then what it
-// left is set aside as it is, and whoever wants it starts it once. A process that outlived its pod would move with
-// its directory (its paths are relative), away from the old data.
+// A server that was killed looks as one that runs. The controller says so where the member has no pod: then
+// what it left is set aside as it is, and whoever wants it starts it once. A process that outlived its pod
+// would move with its directory (its paths are relative), away from the old data.
 Result<> must_not_run(const Order& order, const postgres::ControlData& control,
                       const std::string& directory) {
   if (base::at(order.undo, {"podsGone"}) == Json(true)) return {};

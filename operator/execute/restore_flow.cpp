@@ -560,7 +560,8 @@ Flow restore_flow(Action& action, const api::RestoreSpec& spec) {
     if (kept.empty()) return "";
     // It was started, so somebody may have written to it: not ours to remove.
     return fmt::format(
-        "Everything is as it was before; the restored copy had been started, so it stays on the volume of {} in "
+        "Everything is as it was before; the restored copy had been started, so it stays on the volume of {} "
+        "in "
         "{}. HINT: remove that directory when nobody needs it",
         text_at(a.status.operation.inputs, {"target"}), kept);
   };

@@ -11,8 +11,8 @@
 #include "base/result.hpp"
 
 #ifndef NDEBUG
-// Compiled once, and optimised even where nothing else is (json_instance.cpp): most of what a test does is to copy JSON.
-// A release is smaller without it.
+// Compiled once, and optimised even where nothing else is (json_instance.cpp): most of what a test does is to
+// copy JSON. A release is smaller without it.
 extern template class nlohmann::basic_json<>;
 #endif
 

@@ -11,7 +11,7 @@ namespace {
 constexpr auto kWindow = std::chrono::minutes(5);
 constexpr auto kBetweenWrites = std::chrono::seconds(10);
 constexpr auto kPatience = std::chrono::seconds(3);
-constexpr int kNews = 10;  // in one window
+constexpr int kNews = 10;               // in one window
 constexpr std::size_t kLongest = 1024;  // the API server refuses more
 constexpr const char* kComponent = "pgrunbook";
 

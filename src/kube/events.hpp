@@ -13,9 +13,9 @@
 namespace pgrunbook::kube {
 
 // Thread-safe. At most one Event per (object, reason) in 5 minutes: a repeat raises its count and replaces
-// its message, written at most every 10 s; another message is written at once, 10 times: how something ended must not
-// be hidden by how it went. Nothing waits for or depends on an Event: a failed write is
-// dropped, and a call blocks for at most 3 s.
+// its message, written at most every 10 s; another message is written at once, 10 times: how something ended
+// must not be hidden by how it went. Nothing waits for or depends on an Event: a failed write is dropped, and
+// a call blocks for at most 3 s.
 class EventRecorder {
  public:
   using Clock = std::function<std::chrono::steady_clock::time_point()>;

@@ -258,7 +258,7 @@ flux_steers_through_a_cutover() {
   flux_commits 1s
   cutover_yaml steered | user apply -f -
   phase pgf/steered AwaitingApproval 120
-  plan_names pgf/steered kustomize-controller Service/postgresql Deployment/postgresql Deployment/postgresql-standby
+  plan_names pgf/steered kustomize-controller Service/postgresql Deployment/postgresql
   approve pgf/steered
   finished pgf/steered Failed 300
   says pgf/steered "kustomize-controller" "HINT: " "Everything is as it was before"

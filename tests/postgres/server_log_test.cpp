@@ -172,8 +172,8 @@ TEST_F(BrokenServer, TransactionStatus) {
 }
 
 TEST_F(BrokenServer, RelationMap) {
-  // The server starts, and nobody gets in. The autovacuum launcher does not either: each of its deaths is a crash to
-  // the postmaster, which would start over before pg_ctl has seen it ready.
+  // The server starts, and nobody gets in. The autovacuum launcher does not either: each of its deaths is a
+  // crash to the postmaster, which would start over before pg_ctl has seen it ready.
   server_.configure("autovacuum=off");
   std::string map = server_.data() + "/global/pg_filenode.map";
   std::string log = ask_after([&] { overwrite(map, 20, rubbish(40)); }, "select 1");

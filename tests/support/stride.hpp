@@ -1,6 +1,6 @@
-// How much of an exhaustive test to run. A sanitized build takes every n-th case; with PGRUNBOOK_TEST_EVERY=1, as
-// `tests/run full` sets it for a build without sanitizers, all of them run. The thread sanitizer looks for races, and a
-// loop in one thread has none to show: it takes fewer still.
+// How much of an exhaustive test to run. A sanitized build takes every n-th case; with
+// PGRUNBOOK_TEST_EVERY=1, as `tests/run full` sets it for a build without sanitizers, all of them run. The
+// thread sanitizer looks for races, and a loop in one thread has none to show: it takes fewer still.
 #pragma once
 
 #include <cstdlib>

@@ -245,9 +245,10 @@ TEST(ProxyKnows, WhatAWriteIsHoweverOftenItIsTried) {
                  R"([{"op":"test","path":"/spec/selector","value":{"a":"1"}},
                      {"op":"replace","path":"/spec/selector","value":{"a":"2"}}])"),
             R"(PATCH /x/services/s /spec/selector={"a":"2"})");
-  EXPECT_EQ(what("PATCH", "/x/postgrestopologies/t/status",
-                 R"([{"op":"add","path":"/status/cutover","value":{"time":"2026-11-20T15:00:00Z","to":"b"}}])"),
-            R"(PATCH /x/postgrestopologies/t/status /status/cutover={"time":"<time>","to":"b"})");
+  EXPECT_EQ(
+      what("PATCH", "/x/postgrestopologies/t/status",
+           R"([{"op":"add","path":"/status/cutover","value":{"time":"2026-11-20T15:00:00Z","to":"b"}}])"),
+      R"(PATCH /x/postgrestopologies/t/status /status/cutover={"time":"<time>","to":"b"})");
 }
 
 TEST_F(ProxyTest, AWatchPassesAsItComes) {
