@@ -241,7 +241,7 @@ spec:
       - name: postgresql
         image: $SCENE_IMAGE
         $_scene_container_security
-        resources: {requests: {cpu: 200m, memory: 256Mi}, limits: {cpu: 600m, memory: 256Mi}}
+        resources: {requests: {cpu: 100m, memory: 256Mi}, limits: {cpu: 600m, memory: 256Mi}}
         ports: [{name: postgresql, containerPort: 5432}]
         readinessProbe: {exec: {command: [pg_isready, -h, 127.0.0.1]}, periodSeconds: 2, timeoutSeconds: 3}
         env:
