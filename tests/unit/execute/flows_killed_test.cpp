@@ -447,8 +447,9 @@ TEST_P(Flows, EndInOneOfTwoStates) {
       if (world.refused.rfind("remove Lease/", 0) == 0) end["leases"] = after["leases"];
       EXPECT_EQ(end, after) << where;
       for (const std::string& act : c.once) {
-        if (act.find("-record-") == std::string::npos || what != What::kRefuse)
+        if (act.find("-record-") == std::string::npos || what != What::kRefuse) {
           EXPECT_EQ(world.acts[act], 1) << act << ", " << where;
+        }
       }
     } else {
       ++put_back;
@@ -456,16 +457,23 @@ TEST_P(Flows, EndInOneOfTwoStates) {
       EXPECT_EQ(what, What::kRefuse) << where;
       EXPECT_EQ(world.outside(), before) << where;
     }
-    if (what == What::kKillBefore) EXPECT_EQ(world.met, world.writes >= n) << where;
-    if (what == What::kKillBefore || what == What::kKillAfter)
+    if (what == What::kKillBefore) {
+      EXPECT_EQ(world.met, world.writes >= n) << where;
+    }
+    if (what == What::kKillBefore || what == What::kKillAfter) {
       EXPECT_EQ(world.lives, world.met ? 2 : 1) << where;
+    }
     for (const auto& [act, times] : world.acts) {
-      if (act.rfind("Job ", 0) == 0) EXPECT_EQ(times, 1) << act << ", " << where;
+      if (act.rfind("Job ", 0) == 0) {
+        EXPECT_EQ(times, 1) << act << ", " << where;
+      }
     }
     if (HasFailure()) break;
   }
   RecordProperty("writes", writes);
-  if (test::every_case() && what == What::kRefuse) EXPECT_GT(put_back, 0);
+  if (test::every_case() && what == What::kRefuse) {
+    EXPECT_GT(put_back, 0);
+  }
   EXPECT_GT(done, 0);
 }
 
@@ -502,18 +510,22 @@ TEST_P(Steered, IsNeverCalledCompletedOnWhatWasTakenBack) {
       EXPECT_EQ(world.outside(), before) << where;
     }
     for (const auto& [act, times] : world.acts) {
-      if (act.rfind("Job ", 0) == 0) EXPECT_EQ(times, 1) << act << ", " << where;
+      if (act.rfind("Job ", 0) == 0) {
+        EXPECT_EQ(times, 1) << act << ", " << where;
+      }
     }
     if (HasFailure()) break;
   }
   EXPECT_GT(put_back, 0);
-  if (c.kind == &k::kRestore) EXPECT_GT(kept, 0);
+  if (c.kind == &k::kRestore) {
+    EXPECT_GT(kept, 0);
+  }
   EXPECT_GT(mended, 0);
   EXPECT_GT(untouched, 0);
 }
 
 INSTANTIATE_TEST_SUITE_P(Table, Steered, ::testing::Values(kCases[1], kCases[2]),
-                         [](const auto& info) { return std::string(info.param.name); });
+                         [](const auto& one) { return std::string(one.param.name); });
 
 // ---- somebody else steers meanwhile
 
