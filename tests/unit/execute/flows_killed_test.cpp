@@ -306,6 +306,9 @@ class Cluster {
                            {"undoDirectory", "beside"}});
     }
     if (order->job == api::jobs::kUndo) {
+      // Said only while it is so: a server that was killed is told from one that runs by it.
+      EXPECT_EQ(order->undo["podsGone"], true);
+      EXPECT_TRUE(api.peek(k::kPod, "postgresql-standby-1").is_null()) << "put back beside a running server";
       if (served) return exchanged_ = false, finish(name, {{"keptDirectory", "/data/beside"}});
       exchanged_ = false;
     }
