@@ -97,23 +97,6 @@ void say_health(World& world, const plan::SceneView& scene, const std::vector<pl
   plan::say_health(say, health, plan::judge_health(scene, health, facts));
 }
 
-// One event per symptom, when it is first seen.
-void tell(World& world, const Json& object, const std::vector<plan::MemberHealth>& health) {
-  auto had = [&](const plan::MemberHealth& m) {
-    const Json& members = at(object, {"status", "members"});
-    return members.is_array() && std::any_of(members.begin(), members.end(), [&](const Json& b) {
-             return text_at(b, {"name"}) == m.member &&
-                    text_at(b, {"symptom", "reason"}) == m.symptom->reason;
-           });
-  };
-  for (const plan::MemberHealth& m : health) {
-    if (!m.symptom || had(m)) continue;
-    world.event(object, "Warning", m.symptom->reason,
-                fmt::format("{}: {}{}", m.member, m.symptom->what,
-                            m.symptom->line.empty() ? "" : ": " + m.symptom->line));
-  }
-}
-
 }  // namespace
 
 runtime::Outcome reconcile_topology(World& world, const runtime::Store& backups, const runtime::Key& key,
@@ -147,12 +130,12 @@ runtime::Outcome reconcile_topology(World& world, const runtime::Store& backups,
 
   auto spec = api::topology_spec(at(*object, {"spec"}));
   if (!spec) return stalled(spec.error());
-  auto scene = execute::observe_scene(world, key.name);
+  auto scene = execute::scene_of_topology(world, *object);
   if (!scene)
     return scene.error().code == ErrorCode::kRefused || scene.error().code == ErrorCode::kInvalid
                ? stalled(scene.error())
                : runtime::Outcome(scene.error());
-  auto view = execute::look_at_standing(world, *scene);
+  auto view = execute::look_at_standing(world, *scene, *object);
   if (!view) return view.error();
   const bool reverted = view->standing.kind == plan::Standing::Kind::kReverted;
   plan::Consistency consistent = look_at_the_day_after(world, *object, *scene, *view, say);
@@ -168,11 +151,7 @@ runtime::Outcome reconcile_topology(World& world, const runtime::Store& backups,
   auto write_health = [&]() -> base::Result<> {
     say_health(world, *scene, health, say);
     auto written = write();
-    if (written) {
-      tell(world, *object, health);
-    } else {
-      world.log_reads->forget();
-    }
+    if (!written) world.log_reads->forget();
     return written;
   };
 

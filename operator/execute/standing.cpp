@@ -47,7 +47,11 @@ plan::ServerFacts ask_server(World& world, const plan::SceneView& scene, const p
 Result<StandingView> look_at_standing(World& world, const plan::SceneView& scene) {
   auto topology = world.api.get(kube::kinds::kTopology, world.ns, scene.topology, World::soon());
   if (!topology && topology.error().code != ErrorCode::kNotFound) return fail(topology.error());
-  Json object = topology ? *topology : Json{{"metadata", {{"name", scene.topology}}}};
+  return look_at_standing(world, scene,
+                          topology ? *topology : Json{{"metadata", {{"name", scene.topology}}}});
+}
+
+Result<StandingView> look_at_standing(World& world, const plan::SceneView& scene, const Json& object) {
   PGR_ASSIGN(Json failovers, world.api.list(kube::kinds::kFailover, world.ns, {}, World::soon()));
   const Json& items = at(failovers, {"items"});
   StandingView out;

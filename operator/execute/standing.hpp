@@ -17,6 +17,10 @@ struct StandingView {
   bool past_no_return = false;
 };
 [[nodiscard]] Result<StandingView> look_at_standing(World& world, const plan::SceneView& scene);
+// By a topology that was just read, for whoever writes it back at that version: a cutover kept since is not
+// seen.
+[[nodiscard]] Result<StandingView> look_at_standing(World& world, const plan::SceneView& scene,
+                                                    const Json& topology);
 
 // Blocked with reason ServiceReverted, or waiting for a Failover that only goes forward, before an action
 // touches anything; nullopt where the selected member is the primary.

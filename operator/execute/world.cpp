@@ -158,7 +158,12 @@ Result<plan::SceneView> observe_scene(World& world, const std::string& topology_
         fmt::format("PostgresTopology {} does not exist in namespace {}", topology_name, world.ns),
         "create it, or correct spec.topologyRef.name"));
   }
-  return observe(world, topology_name, text_at(*topology, {"metadata", "uid"}), at(*topology, {"spec"}));
+  return scene_of_topology(world, *topology);
+}
+
+Result<plan::SceneView> scene_of_topology(World& world, const Json& topology) {
+  return observe(world, text_at(topology, {"metadata", "name"}), text_at(topology, {"metadata", "uid"}),
+                 at(topology, {"spec"}));
 }
 
 Result<plan::SceneView> scene_of(Action& a) {

@@ -146,6 +146,8 @@ struct Step {
 
 // The live objects of a topology, understood.
 [[nodiscard]] Result<plan::SceneView> observe_scene(World& world, const std::string& topology_name);
+// As a topology that was just read has it.
+[[nodiscard]] Result<plan::SceneView> scene_of_topology(World& world, const Json& topology);
 // The same for the topology of an action (inputs.topology): with its spec as it is until the plan is carried
 // out, with the spec frozen in inputs.topologyObject from then on, so that neither an edit nor the deletion
 // of the topology reaches an action under way.

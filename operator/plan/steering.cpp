@@ -142,7 +142,8 @@ Steering steering_of(const Json& object, Field field) {
         s.desired = value.is_null() ? Desired{} : Desired{Known::kYes, value};
       } else if (owned_by(s.by.manager)) {
         s.desired = {Known::kYes, s.live};
-      } else if (s.setter.manager == kOurManager) {
+      } else if (!owners.empty()) {
+        // Whoever else set it took it from the one who applies, if that one had it: both look the same now.
         s.desired = {Known::kNo};
       }
   }
@@ -215,7 +216,7 @@ bool managed(const Json& git_changes) {
 }
 
 Alignment judge_alignment(const std::vector<Expectation>& all) {
-  std::vector<std::string> open, unknown, who;
+  std::vector<std::string> open, unknown, who, unseen;
   std::string release;
   bool helm = false, steered = false;
   auto add = [](std::vector<std::string>* list, const std::string& text) {
@@ -237,13 +238,21 @@ Alignment judge_alignment(const std::vector<Expectation>& all) {
     } else {
       open.push_back(line);
       add(&who, s.by.name);
+      if (!yes && s.by.kind == Steerer::Kind::kFlux) add(&unseen, e.object);
     }
   }
   if (!steered) return {"True", "NobodySteers", "nobody else steers the Services and members"};
   if (!open.empty()) {
-    return {"False", "NotCommitted",
-            fmt::format("what {} applies is not what is so now, and will change it back. HINT: commit: {}",
-                        fmt::join(who, ", "), fmt::join(open, "; "))};
+    std::string message =
+        fmt::format("what {} applies is not what is so now, and will change it back. HINT: commit: {}",
+                    fmt::join(who, ", "), fmt::join(open, "; "));
+    // It compares without the owners, and applies an object only where something of it differs.
+    if (!unseen.empty())
+      message += fmt::format(
+          ". Once that is committed it still has to apply them once for this to see it, and it leaves alone "
+          "what is right: kubectl label {} kustomize.toolkit.fluxcd.io/name- makes it do so",
+          fmt::join(unseen, " "));
+    return {"False", "NotCommitted", message};
   }
   if (helm) {
     return {
@@ -257,8 +266,8 @@ Alignment judge_alignment(const std::vector<Expectation>& all) {
     return {
         "Unknown", "TakenOver",
         fmt::format(
-            "pgrunbook set these last, and whether what is in Git states them cannot be seen. HINT: where "
-            "it does, it must say: {}",
+            "these were last set by somebody else than what applies the manifests, so whether those state "
+            "them cannot be seen. HINT: where they do, they must say: {}",
             fmt::join(unknown, "; "))};
   }
   return {"True", "Aligned", "what others apply agrees with what is so"};

@@ -40,7 +40,7 @@ inline constexpr const char* kOurManager = "pgrunbook";
 // What the one who steers wants a field to be.
 struct Desired {
   enum class Known {
-    kNo,        // it cannot be seen: Helm keeps its manifest in a Secret; or we have taken the field over
+    kNo,  // it cannot be seen: Helm keeps its manifest in a Secret; or somebody else, or we, set it since
     kUnstated,  // it leaves the field alone
     kYes
   } known = Known::kUnstated;

@@ -17,6 +17,29 @@ Json condition(const Json& status, std::string_view type) {
   return Json();
 }
 
+const Json& symptom_of(const Json& status, const std::string& member) {
+  static const Json none;
+  if (const Json& all = at(status, {"members"}); all.is_array()) {
+    for (const Json& m : all) {
+      if (text_at(m, {"name"}) == member) return at(m, {"symptom"});
+    }
+  }
+  return none;
+}
+
+// What ails a member, once for each reason and member.
+void tell_symptoms(const Json& before, const Json& after, std::vector<TopologyEvent>* events) {
+  const Json& members = at(after, {"members"});
+  if (!members.is_array()) return;
+  for (const Json& m : members) {
+    const Json& is = at(m, {"symptom"});
+    std::string name = text_at(m, {"name"}), reason = text_at(is, {"reason"}), line = text_at(is, {"line"});
+    if (reason.empty() || reason == text_at(symptom_of(before, name), {"reason"})) continue;
+    events->push_back(
+        {"Warning", reason, name + ": " + text_at(is, {"what"}) + (line.empty() ? "" : ": " + line)});
+  }
+}
+
 }  // namespace
 
 std::vector<TopologyEvent> topology_events(const Json& before, const Json& after) {
@@ -49,6 +72,7 @@ std::vector<TopologyEvent> topology_events(const Json& before, const Json& after
   is = condition(after, "Stalled");
   if (text_at(is, {"status"}) == "True" && text_at(was, {"reason"}) != text_at(is, {"reason"}))
     tell("Warning", is);
+  tell_symptoms(before, after, &events);
   return events;
 }
 

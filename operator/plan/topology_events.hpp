@@ -1,5 +1,5 @@
 // Which turns of a topology are told as Events: that archiving stopped or is back, that a
-// cutover was turned back or is put right, that a person is needed.
+// cutover was turned back or is put right, that a person is needed, what a member's log says of it.
 #pragma once
 
 #include <string>

@@ -55,6 +55,14 @@ in_git_too() { # file: what comes on stdin
   cat >"$git/$1.yaml"
 }
 flux_commits() { tests/cluster flux commit "$ns" "$git" "${1:-1h}"; } # [interval]
+# What is in Git as somebody would write it anew; the objects that Flux delivers stay there.
+in_git_again() { # as in_git
+  rm -rf "$work/delivered"
+  mkdir "$work/delivered"
+  cp "$git/backup.yaml" "$git/cutover.yaml" "$work/delivered/"
+  in_git "$@"
+  cp "$work/delivered/"* "$git/"
+}
 flux_looks() { tests/cluster flux reconcile "$ns"; }
 flux_pauses() { scene patch kustomization steering --type=merge -p '{"spec":{"suspend":true}}'; }
 # The lines that a plan asked for, put where they belong.
@@ -385,6 +393,19 @@ flux_delivers_a_cutover_once() {
   condition_becomes ServiceConsistent True OneMember 60
   condition_becomes GitOpsAligned False NotCommitted 60
   nothing_after_the_fence home postgresql-standby 00000002
+  # Flux finds nothing to change: only by what the message asks for does it own the lines again.
+  commit_changes pgf/home
+  flux_commits
+  condition_becomes GitOpsAligned False NotCommitted 30
+  holds "GitOpsAligned" "$(condition GitOpsAligned message)" "kubectl label Service/postgresql Deployment/postgresql-standby kustomize.toolkit.fluxcd.io/name- makes it do so"
+  user label service/postgresql deployment/postgresql-standby kustomize.toolkit.fluxcd.io/name-
+  flux_looks
+  same "selector and replicas, committed" "$(selector)/$(replicas postgresql)/$(replicas postgresql-standby)" postgresql/1/0
+  # Nobody took the line of the restored member away from Flux in this cutover.
+  condition_becomes GitOpsAligned Unknown TakenOver 60
+  user label deployment/postgresql kustomize.toolkit.fluxcd.io/name-
+  flux_looks
+  condition_becomes GitOpsAligned True Aligned 60
 }
 
 # The application's pods start anew, as pods do: their next session goes where the Service leads.
@@ -421,9 +442,11 @@ put_right() { # manager
 
 flux_reverts_a_cutover() {
   sha256sum <"$work/old-ids" >"$work/fenced-ids"
-  flux_looks
+  # Somebody reverts the commits.
+  in_git_again postgresql-standby 0 1
+  flux_commits
   reverted KustomizeController
-  commit_changes pgf/home
+  in_git_again postgresql 1 0
   flux_commits
   put_right KustomizeController
   condition_becomes GitOpsAligned True Aligned 60

@@ -125,7 +125,9 @@ TEST(Desired, IsReadWhereItCanBeSeen) {
        Known::kYes,
        {{"name", "b"}}},
       {"we took it from Flux", Object().marks(kFluxMarks).fields({ours}).json, Known::kNo, Json()},
-      {"Flux never stated it", Object().marks(kFluxMarks).fields({someone}).json, Known::kUnstated, Json()},
+      {"somebody took it from Flux, or Flux never stated it",
+       Object().marks(kFluxMarks).fields({someone}).json, Known::kNo, Json()},
+      {"nobody ever set it", Object().marks(kFluxMarks).json, Known::kUnstated, Json()},
       {"an old annotation under Flux counts for nothing",
        Object().marks(kFluxMarks).applied(R"({"spec": {"selector": {"name": "a"}}})").fields({flux}).json,
        Known::kYes,
@@ -267,7 +269,14 @@ TEST(Alignment, SaysWhetherWhatOthersApplyIsWhatIsSo) {
        "selector: {name: b}"},
       {"Flux owns what is right", {expect(flux, "b")}, "True", "Aligned", ""},
       {"Flux has turned it back", {expect(flux, "a")}, "False", "NotCommitted", "kustomize-controller"},
-      {"Flux owned it before", {expect(taken, "b", true)}, "False", "NotCommitted", "kustomize-controller"},
+      {"Flux owned it before, and may have committed it since",
+       {expect(taken, "b", true)},
+       "False",
+       "NotCommitted",
+       "HINT: commit: Service/postgresql selector: {name: b}. Once that is committed it still has to apply "
+       "them "
+       "once for this to see it, and it leaves alone what is right: kubectl label Service/postgresql "
+       "kustomize.toolkit.fluxcd.io/name- makes it do so"},
       {"whether Flux states it is not known", {expect(taken, "b")}, "Unknown", "TakenOver", "HINT: "},
       {"Helm is not asked",
        {expect(helm, "b")},

@@ -62,5 +62,27 @@ TEST(TopologyEvents, WhatSetupSaysIsNotToldTwice) {
               IsEmpty());
 }
 
+TEST(TopologyEvents, WhatAilsAMemberOnceForEachReason) {
+  auto ill = [](const char* member, const char* reason, const char* line = "") {
+    Json symptom = {{"reason", reason}, {"what", "its server does not start"}};
+    if (*line != 0) symptom["line"] = line;
+    return Json{{"members", {{{"name", "other"}}, {{"name", member}, {"symptom", symptom}}}}};
+  };
+  const Json well = {{"members", {{{"name", "other"}}, {{"name", "postgresql"}}}}};
+  EXPECT_THAT(topology_events(well, ill("postgresql", "NoCheckpoint", "PANIC:  could not locate")),
+              ElementsAre(TopologyEvent{"Warning", "NoCheckpoint",
+                                        "postgresql: its server does not start: PANIC:  could not locate"}));
+  EXPECT_THAT(topology_events(nullptr, ill("postgresql", "DiskFull")),
+              ElementsAre(TopologyEvent{"Warning", "DiskFull", "postgresql: its server does not start"}));
+  EXPECT_THAT(topology_events(ill("postgresql", "DiskFull"), ill("postgresql", "DiskFull", "again")),
+              IsEmpty());
+  EXPECT_THAT(topology_events(ill("postgresql", "DiskFull"), ill("postgresql", "NoCheckpoint")),
+              ElementsAre(TopologyEvent{"Warning", "NoCheckpoint", "postgresql: its server does not start"}));
+  // Of another member it is news; that it is over is not.
+  EXPECT_THAT(topology_events(ill("postgresql", "DiskFull"), ill("standby", "DiskFull")),
+              ElementsAre(TopologyEvent{"Warning", "DiskFull", "standby: its server does not start"}));
+  EXPECT_THAT(topology_events(ill("postgresql", "DiskFull"), well), IsEmpty());
+}
+
 }  // namespace
 }  // namespace pgrunbook::plan
