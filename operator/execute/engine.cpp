@@ -15,6 +15,7 @@ namespace {
 
 constexpr const char* kRecordStep = "record";
 constexpr const char* kApproved = "Approved";  // operation.state between the approval and the first step
+constexpr const char* kOtherPlan = "OtherPlanApproved";
 constexpr milliseconds kApprovalPoll{2000};
 constexpr milliseconds kAtOnce{0};
 
@@ -223,13 +224,13 @@ Result<Again> await_approval(Action& a, const Flow& flow, const Json& before) {
   }
   std::string digest = text_at(a.status.plan, {"digest"});
   if (flow.approved_plan.empty()) {
-    if (a.status.phase != Phase::kAwaitingApproval) ask_approval(a);
+    if (a.status.phase != Phase::kAwaitingApproval || a.status.reason == kOtherPlan) ask_approval(a);
     PGR_TRY(save_if_changed(a, before));
     return Again{kApprovalPoll};
   }
   if (flow.approved_plan != digest) {
     const State was(a);
-    say(a, Phase::kAwaitingApproval, "OtherPlanApproved",
+    say(a, Phase::kAwaitingApproval, kOtherPlan,
         fmt::format("spec.approvedPlan is {}, but the plan's digest is {}. HINT: read status.plan again and "
                     "approve that digest",
                     flow.approved_plan, digest));
@@ -247,6 +248,7 @@ Result<Again> await_approval(Action& a, const Flow& flow, const Json& before) {
     return Again{kAtOnce};
   }
   a.status.operation.state = kApproved;
+  a.status.operation.inputs["approvedPlan"] = digest;  // Flux takes away again what kubectl set
   say(a, Phase::kRunning, "", "the plan is approved");
   a.world.event(a.object, "Normal", "Approved", fmt::format("plan {} is approved", digest));
   PGR_TRY(a.save(a));

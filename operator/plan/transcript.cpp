@@ -37,7 +37,7 @@ std::string transcript(const std::string& kind, const Json& object, const api::A
                {"topology", text_at(status.operation.inputs, {"topology"})},
                {"started", status.start_time},
                {"plan", text_at(status.plan, {"digest"})}};
-  std::string approved = text_at(object, {"spec", "approvedPlan"});
+  std::string approved = text_at(status.operation.inputs, {"approvedPlan"});
   if (!approved.empty()) head["approved plan"] = approved;
   if (status.operation.failure.is_object())
     head["why it was put back"] = text_at(status.operation.failure, {"message"});

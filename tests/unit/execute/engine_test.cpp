@@ -479,6 +479,34 @@ TEST(Approval, OfThisDigestRunsIt) {
   EXPECT_THAT(s.events, Contains("Normal Approved: plan " + s.digest() + " is approved"));
 }
 
+// Flux takes away what kubectl set on an object that it applies.
+TEST(Approval, CountsFromTheMomentItIsSeen) {
+  Scripted s;
+  s.approval_required = true;
+  s.drive(2);
+  s.approved = s.digest();
+  s.drive(1);
+  s.approved.clear();
+  s.drive();
+  EXPECT_EQ(s.phase(), "Completed");
+  EXPECT_EQ(s.text({"operation", "inputs", "approvedPlan"}), s.digest());
+}
+
+TEST(Approval, TakenAwayBeforeItWasSeenIsAskedForAgain) {
+  Scripted s;
+  s.approval_required = true;
+  s.drive(2);
+  const std::string asked = s.message();
+  s.approved = "0000000000000000";
+  s.drive(2);
+  EXPECT_EQ(s.text({"reason"}), "OtherPlanApproved");
+  s.approved.clear();
+  s.drive(2);
+  EXPECT_EQ(s.text({"reason"}), "AwaitingApproval");
+  EXPECT_EQ(s.message(), asked);
+  EXPECT_THAT(s.acts, IsEmpty());
+}
+
 TEST(Approval, OfAnotherDigestRunsNothing) {
   Scripted s;
   s.approval_required = true;

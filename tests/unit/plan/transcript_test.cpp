@@ -12,7 +12,7 @@ using api::Json;
 
 Json object() {
   return {{"metadata", {{"name", "before-the-mistake"}, {"namespace", "tfrs"}, {"uid", "uid-1"}}},
-          {"spec", {{"approvedPlan", "0123456789abcdef"}}}};
+          {"spec", Json::object()}};
 }
 
 api::ActionStatus status() {
@@ -22,7 +22,7 @@ api::ActionStatus status() {
       {"digest", "0123456789abcdef"},
       {"facts", {{"to", "postgresql-standby"}, {"absent", nullptr}, {"empty", ""}, {"databaseBytes", 1234}}},
       {"dataAtStake", {{"transactions", 3}}}};
-  s.operation.inputs = {{"topology", "tfrs"}};
+  s.operation.inputs = {{"topology", "tfrs"}, {"approvedPlan", "0123456789abcdef"}};
   s.operation.log = {{{"step", "hold"},
                       {"text", "hold the volume"},
                       {"startTime", "t1"},
