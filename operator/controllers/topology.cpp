@@ -25,7 +25,9 @@ using execute::World;
 
 namespace {
 
-constexpr auto kCalm = std::chrono::seconds(15);
+// From one look to the next, where no change of an object brings one sooner: the servers tell nobody.
+constexpr auto kCalm = std::chrono::seconds(30);
+constexpr auto kTrouble = std::chrono::seconds(10);
 
 // A topology's setup is an action of its own, kept under status.setup.
 Action setup_of(World& world, const Json& object) {
@@ -125,7 +127,7 @@ runtime::Outcome reconcile_topology(World& world, const runtime::Store& backups,
   auto stalled = [&](const base::Error& e) -> runtime::Outcome {
     say.stalled(e);
     if (auto w = write(); !w) return w.error();
-    return runtime::After{kCalm};
+    return runtime::After{kTrouble};
   };
 
   auto spec = api::topology_spec(at(*object, {"spec"}));
@@ -192,6 +194,10 @@ runtime::Outcome reconcile_topology(World& world, const runtime::Store& backups,
   plan::say_topology(say, facts);
   if (consistent.status == "False") say.stalled(base::refused(consistent.reason, consistent.message));
   if (auto w = write_health(); !w) return w.error();
+  const bool well =
+      consistent.status == "True" && facts.archiving.status == "True" &&
+      std::none_of(health.begin(), health.end(), [](const plan::MemberHealth& m) { return m.symptom; });
+  if (!under_way && !well) return runtime::After{kTrouble};
   return outcome;
 }
 

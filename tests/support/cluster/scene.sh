@@ -141,7 +141,7 @@ YAML
   fi
 }
 
-# The quota holds both members, the application, report, the operator (64Mi, 100m) and one Job (256Mi, 600m), no more.
+# The quota holds both members, the application, report, the operator (64Mi, 500m) and one Job (256Mi, 600m), no more.
 _scene_namespace() { # namespace
   cat <<YAML
 apiVersion: v1
@@ -154,7 +154,7 @@ metadata:
 apiVersion: v1
 kind: ResourceQuota
 metadata: {name: quota, namespace: $1}
-spec: {hard: {limits.cpu: 2100m, limits.memory: 960Mi, requests.memory: 960Mi, count/jobs.batch: "60"}}
+spec: {hard: {limits.cpu: 2500m, limits.memory: 960Mi, requests.memory: 960Mi, count/jobs.batch: "60"}}
 ---
 apiVersion: v1
 kind: LimitRange
