@@ -91,6 +91,7 @@ int run_controller(const RunOptions& options) {
     world.own_labels.erase("pod-template-hash");
   }
 
+  std::unique_ptr<kube::Api> lease_api = kube::connect_for_lease(*config);
   runtime::Manager::Options manager_options;
   manager_options.health_port = static_cast<std::uint16_t>(options.health_port);
   if (options.leader_election) {
@@ -99,6 +100,7 @@ int run_controller(const RunOptions& options) {
     lease.name = "pgrunbook";
     lease.holder = (options.pod_name.empty() ? "pgrunbook" : options.pod_name) + "-" + base::random_hex(4);
     manager_options.leader = lease;
+    manager_options.leader_api = lease_api.get();
   }
   runtime::Manager manager(*api, manager_options);
   manager.metrics().describe("pgrunbook_build_info", runtime::Metrics::Type::kGauge,

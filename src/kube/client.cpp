@@ -287,4 +287,10 @@ std::unique_ptr<Api> connect(const Config& config) {
   return make_rest_client(make_cpprest_transport(config));
 }
 
+std::unique_ptr<Api> connect_for_lease(const Config& config) {
+  TransportOptions options;
+  options.shared_writes = true;
+  return make_rest_client(make_cpprest_transport(config, options));
+}
+
 }  // namespace pgrunbook::kube

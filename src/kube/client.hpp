@@ -121,5 +121,8 @@ struct Config {
 // to use; the first call of connect() in a process must come before other threads start (it sets environment
 // variables).
 [[nodiscard]] std::unique_ptr<Api> connect(const Config& config);
+// The same over one connection that stays, for a Lease: a write may be sent twice, so it is only for writes
+// that say which version they replace.
+[[nodiscard]] std::unique_ptr<Api> connect_for_lease(const Config& config);
 
 }  // namespace pgrunbook::kube

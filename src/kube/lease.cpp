@@ -10,6 +10,8 @@ namespace {
 
 using base::ErrorCode;
 
+constexpr std::chrono::milliseconds kShortest(1000);  // an attempt to renew, where half the time is less
+
 bool sleep(const std::stop_token& stop, std::chrono::milliseconds d) {
   std::mutex mutex;
   std::condition_variable_any wake;
@@ -169,16 +171,20 @@ base::Result<> Leadership::acquire(const std::stop_token& stop) {
 }
 
 void Leadership::renew_until(const std::stop_token& stop) {
-  // What has just been renewed has time; what could not be is tried sooner.
-  bool renewed_last = true;
-  while (sleep(stop, renewed_last ? timing_.retry * 3 / 2 : timing_.retry)) {
-    // A renewal may take until the margin begins, no longer: then others must be told to stop.
-    auto left = std::chrono::duration_cast<std::chrono::milliseconds>(lease_.valid_until() - timing_.margin -
-                                                                      std::chrono::steady_clock::now());
-    bool gone = left <= std::chrono::milliseconds(0);
+  using std::chrono::milliseconds, std::chrono::steady_clock;
+  // What has just been renewed has time; what could not be is tried sooner, or at once where that took long.
+  milliseconds pause = timing_.retry * 3 / 2;
+  while (sleep(stop, pause)) {
+    // Renewing may take until the margin begins, no longer: then others must be told to stop. An attempt
+    // leaves half of that to the next one, which has another connection.
+    const auto begun = steady_clock::now();
+    auto left = std::chrono::duration_cast<milliseconds>(lease_.valid_until() - timing_.margin - begun);
+    bool gone = left <= milliseconds(0);
     if (!gone) {
-      auto renewed = lease_.renew(Deadline::after(left));
-      renewed_last = renewed.has_value();
+      auto renewed = lease_.renew(Deadline::after(std::max(left / 2, std::min(left, kShortest))));
+      pause = renewed ? timing_.retry * 3 / 2
+                      : std::max(milliseconds(0), timing_.retry - std::chrono::duration_cast<milliseconds>(
+                                                                      steady_clock::now() - begun));
       if (!renewed) {
         on_trouble_(renewed.error());
         gone = renewed.error().reason == "LeaseHeld" || !lease_.valid(timing_.margin);

@@ -57,7 +57,8 @@ class Transport {
  public:
   virtual ~Transport() = default;
   // A GET that fails on a connection the server had closed is sent once more on a new connection; so is a
-  // write whose bytes could not be sent completely. A write that was sent is never sent twice. A 401 reads
+  // write whose bytes could not be sent completely. A write that was sent is never sent twice (but see
+  // shared_writes). A 401 reads
   // the token file again and, where it has changed, tries once more.
   [[nodiscard]] virtual base::Result<Response> send(const Request& request, base::Deadline deadline,
                                                     std::stop_token stop) = 0;
@@ -68,10 +69,12 @@ class Transport {
                                                        std::stop_token stop) = 0;
 };
 
-// A number a test makes smaller.
 struct TransportOptions {
-  std::chrono::milliseconds unary_idle =
-      std::chrono::seconds(60);  // longest silence of send(), besides its deadline
+  // Longest silence of send(), besides its deadline.
+  std::chrono::milliseconds unary_idle = std::chrono::seconds(60);
+  // Writes share connections as GETs do, and may then be sent twice. Only where each of them says which
+  // version it replaces, so that the second is refused: the handshake is most of what renewing a Lease costs.
+  bool shared_writes = false;
 };
 [[nodiscard]] std::shared_ptr<Transport> make_cpprest_transport(const Config& config,
                                                                 TransportOptions options = {});

@@ -2,7 +2,8 @@
 //  - no .then(): its continuations share the pool with the sockets, and a blocking one can wedge it;
 //  - a pool of 4 threads, asked for before anything else of the library (its default is 40);
 //  - GETs share a pooled client; each write has a client, so a connection, of its own: on a pooled connection
-//    that the server has closed the library sends a request again by itself, a POST too, or fails half-way;
+//    that the server has closed the library sends a request again by itself, a POST too, or fails half-way.
+//    TransportOptions::shared_writes is for those that may be sent twice;
 //  - each stream has a client of its own: the timeout (a silence limit, re-armed by chunks) is per client;
 //  - the total deadline is ours: we poll the task and cancel its token; a task that cannot be cancelled (the
 //    resolver hangs) is abandoned to a list, as a pplx task whose exception nobody reads ends the process;
@@ -49,10 +50,10 @@ void start_library() {
   static std::once_flag once;
   std::call_once(once, [] {
     // The library loads OpenSSL's default authorities for every connection, before we throw them out: 140
-    // files' worth, 20 ms of CPU each time. Who needs them in this process names them explicitly (libcurl and
-    // libpq do).
-    ::setenv("SSL_CERT_FILE", "/dev/null", 0);
-    ::setenv("SSL_CERT_DIR", "/nonexistent", 0);
+    // files' worth, 20 ms of CPU each time; or those that these variables name already. Who needs them in
+    // this process names them explicitly (libcurl and libpq do).
+    ::setenv("SSL_CERT_FILE", "/dev/null", 1);
+    ::setenv("SSL_CERT_DIR", "/nonexistent", 1);
     try {
       crossplat::threadpool::initialize_with_threads(kThreads);
     } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch)
@@ -167,7 +168,7 @@ class CpprestTransport final : public Transport {
     return std::make_shared<http_client>(web::uri(config_.server), settings);
   }
 
-  // The client whose connections GETs share. `stale`: the one that just failed, to be replaced.
+  // The client whose connections are shared. `stale`: the one that just failed, to be replaced.
   Client pooled(const Client& stale = nullptr) {
     std::lock_guard lock(mutex_);
     reap_locked();
@@ -276,7 +277,8 @@ class CpprestTransport final : public Transport {
   base::Result<Response> send_with(const Request& r, const std::string& token, base::Deadline deadline,
                                    const std::stop_token& stop) {
     const bool write = r.method != "GET";
-    Client client = write ? make_client(options_.unary_idle) : pooled();
+    const bool own = write && !options_.shared_writes;
+    Client client = own ? make_client(options_.unary_idle) : pooled();
     for (bool again = false;; again = true) {
       auto progress = std::make_shared<Progress>();
       progress->begun = write && r.body.empty();
@@ -286,9 +288,11 @@ class CpprestTransport final : public Transport {
       // kWrite: not all of it left, so nothing of it was processed.
       bool safe = broken.fault == Fault::kWrite || (!write && broken.fault == Fault::kRead);
       if (safe && !again && !deadline.passed() && !stop.stop_requested()) {
-        client = write ? make_client(options_.unary_idle) : pooled(client);
+        client = own ? make_client(options_.unary_idle) : pooled(client);
         continue;
       }
+      // Whoever comes next begins anew: nothing tells a connection that is slow from one whose peer is gone.
+      if (!own) (void)pooled(client);
       return base::fail(fault_error(broken.fault, {write, progress->begun}, broken.detail));
     }
   }

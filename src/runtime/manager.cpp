@@ -21,9 +21,11 @@ Manager::Manager(kube::Api& api, Options options) : options_(std::move(options))
   metrics_.describe("pgrunbook_leader", Metrics::Type::kGauge, "1 while this process leads.");
   if (options_.leader) {
     leadership_ =
-        std::make_unique<kube::Leadership>(api, *options_.leader, options_.timing, [](const base::Error& e) {
-          if (e.reason != "LeaseHeld") log_warn("leader", e.text(), {{"reason", e.reason_or_code()}});
-        });
+        std::make_unique<kube::Leadership>(options_.leader_api != nullptr ? *options_.leader_api : api,
+                                           *options_.leader, options_.timing, [](const base::Error& e) {
+                                             if (e.reason != "LeaseHeld")
+                                               log_warn("leader", e.text(), {{"reason", e.reason_or_code()}});
+                                           });
   }
   alive_.add("process", [] { return base::Result<std::string>("runs"); });
   // A standby is ready: it would take over. Only starting and stopping is not.

@@ -22,6 +22,8 @@ class Manager {
  public:
   struct Options {
     std::optional<kube::LeaseOptions> leader{};  // none: no election
+    // Through which the Lease is held; outlives the manager. None: as everything else.
+    kube::Api* leader_api = nullptr;
     kube::Leadership::Timing timing{};
     std::uint16_t health_port = 8080;
     bool health = true;

@@ -199,6 +199,52 @@ TEST(Wire, AWriteNeverUsesAConnectionThatMayBeClosed) {
   }
 }
 
+TEST(Wire, SharedWritesShareAConnectionUntilItFails) {
+  std::atomic<bool> hang = false;
+  ScriptedServer server(authority(), [&](Connection& c) {
+    while (c.reader.request()) {
+      if (hang && c.number == 0) return c.hang();
+      c.reply(200, "{}");
+    }
+  });
+  TransportOptions options;
+  options.shared_writes = true;
+  auto t = make_cpprest_transport(config_for(server), options);
+  for (int i = 0; i < 4; ++i) ASSERT_TRUE(send(*t, write("PATCH"))) << i;
+  EXPECT_EQ(server.connections(), 1);
+  hang = true;
+  auto lost = send(*t, write("PATCH"), milliseconds(300));
+  ASSERT_FALSE(lost);
+  EXPECT_NE(lost.error().code, ErrorCode::kUnavailable) << lost.error().text();
+  for (int i = 0; i < 2; ++i) ASSERT_TRUE(send(*t, write("PATCH"))) << "not over what leads nowhere";
+  EXPECT_EQ(server.connections(), 2);
+}
+
+TEST(Wire, ASharedWriteOnAClosedConnectionIsInDoubtAtMost) {
+  std::atomic<int> closed = 0;
+  std::atomic<int> asked = 0;
+  ScriptedServer server(authority(), [&](Connection& c) {
+    if (c.reader.request()) c.reply(200, "{}");
+    while (asked <= c.number) std::this_thread::yield();
+    c.socket.reset();
+    ++closed;
+  });
+  TransportOptions options;
+  options.shared_writes = true;
+  auto t = make_cpprest_transport(config_for(server), options);
+  for (int i = 0; i < 6; ++i) {
+    int before = closed;
+    auto done = send(*t, write("PATCH"));
+    if (!done) {
+      EXPECT_EQ(done.error().code, ErrorCode::kInDoubt) << done.error().text();
+      done = send(*t, write("PATCH"));
+    }
+    ASSERT_TRUE(done) << done.error().text();
+    asked = server.connections();
+    while (closed == before) std::this_thread::yield();
+  }
+}
+
 TEST(Wire, AWriteWhoseReplyIsLostIsInDoubtAndSentOnce) {
   for (const char* method : {"POST", "PATCH", "DELETE"}) {
     for (bool reset : {true, false}) {

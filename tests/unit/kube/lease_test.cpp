@@ -179,6 +179,39 @@ TEST(LeadershipTest, IsLostWhenAnotherTookIt) {
   EXPECT_TRUE(first.lost().stop_requested());
 }
 
+// The first renewal goes nowhere until its deadline, as on a connection whose peer is gone.
+class OnceLost : public MemoryApi {
+ public:
+  Result<Json> patch(const Resource& r, const std::string& ns, const std::string& name, PatchType type,
+                     const Json& body, const std::string& subresource, Deadline d) override {
+    if (++patches == 1) {
+      patience = d.left();
+      return base::fail(ErrorCode::kInDoubt, "the reply is lost");
+    }
+    auto done = MemoryApi::patch(r, ns, name, type, body, subresource, d);
+    patches.notify_all();
+    return done;
+  }
+  std::atomic<int> patches = 0;
+  std::chrono::milliseconds patience{};
+};
+
+TEST(LeadershipTest, LeavesTimeForASecondAttempt) {
+  OnceLost api;
+  LeaseOptions a;
+  a.ns = "ns";
+  a.name = "leader";
+  a.holder = "a";
+  Leadership first(api, a, {std::chrono::milliseconds(5), std::chrono::milliseconds(5000)});
+  ASSERT_TRUE(first.acquire({}));
+  for (int seen = api.patches; seen < 2; seen = api.patches) api.patches.wait(seen);
+  EXPECT_LE(api.patience, std::chrono::milliseconds(5000)) << "of the ten seconds until the margin";
+  EXPECT_GT(api.patience, std::chrono::milliseconds(0));
+  EXPECT_FALSE(first.lost().stop_requested());
+  first.release(base::Deadline::after(std::chrono::seconds(5)));
+  EXPECT_EQ(base::text_at(*api.peek(kinds::kLease, "ns", "leader"), {"spec", "holderIdentity"}), "");
+}
+
 TEST(LeadershipTest, StopsWaitingWhenAsked) {
   MemoryApi api;
   api.put(kinds::kLease, "ns", {{"metadata", {{"name", "leader"}}}, {"spec", {{"holderIdentity", "b"}}}});
