@@ -119,9 +119,7 @@ StepResult take_backup(Action& a) {
   auto scene = scene_of(a);
   if (!scene) return StepResult::of(scene.error());
   const plan::MemberView* m = scene->member(text_at(a.status.operation.inputs, {"member"}));
-  if (m == nullptr)
-    return StepResult::failed(base::refused("NoMember", "the member is no longer in the topology",
-                                            "put it back into spec.members"));
+  if (m == nullptr) return no_member("the member");
   auto address = pod_address(*m);
   JobCall call;
   call.step = "backup";

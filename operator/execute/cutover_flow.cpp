@@ -245,9 +245,7 @@ StepResult fence_waits(Action& a) {
   auto scene = scene_of(a);
   if (!scene) return StepResult::of(scene.error());
   const plan::MemberView* from = from_of(a, *scene);
-  if (from == nullptr)
-    return StepResult::failed(base::refused("NoMember", "the old primary is no longer in the topology",
-                                            "put it back into spec.members"));
+  if (from == nullptr) return no_member("the old primary");
   auto running = job_running(a, "fence", 1);
   if (!running) return StepResult::of(running.error());
   if (*running) return StepResult::done();
@@ -258,9 +256,7 @@ StepResult fence(Action& a) {
   auto scene = scene_of(a);
   if (!scene) return StepResult::of(scene.error());
   const plan::MemberView* from = from_of(a, *scene);
-  if (from == nullptr)
-    return StepResult::failed(base::refused("NoMember", "the old primary is no longer in the topology",
-                                            "put it back into spec.members"));
+  if (from == nullptr) return no_member("the old primary");
   auto held = [&]() -> Result<> {
     PGR_TRY(undisturbed(a, *scene, Switched::kNo));
     return quiet(a, *scene);
@@ -297,9 +293,7 @@ StepResult unfence(Action& a) {
   auto scene = scene_of(a);
   if (!scene) return StepResult::of(scene.error());
   const plan::MemberView* from = from_of(a, *scene);
-  if (from == nullptr)
-    return StepResult::failed(base::refused("NoMember", "the old primary is no longer in the topology",
-                                            "put it back into spec.members"));
+  if (from == nullptr) return no_member("the old primary");
   // A fence Job that still waits is ended; a finished one is reversed on the volume.
   auto claim = claim_left_by(a, "fence", 1);
   if (!claim) return StepResult::of(claim.error());
@@ -376,9 +370,7 @@ StepResult service_agrees(Action& a) {
   auto scene = scene_of(a);
   if (!scene) return StepResult::of(scene.error());
   const plan::MemberView* to = to_of(a, *scene);
-  if (to == nullptr)
-    return StepResult::failed(base::refused("NoMember", "the candidate is no longer in the topology",
-                                            "put it back into spec.members"));
+  if (to == nullptr) return no_member("the candidate");
   if (auto calm = quiet(a, *scene); !calm) return StepResult::failed(calm.error());
   if (auto calm = undisturbed(a, *scene, Switched::kYes); !calm) return StepResult::failed(calm.error());
   bool late = false;
@@ -440,9 +432,7 @@ StepResult first_connection(Action& a) {
   auto scene = scene_of(a);
   if (!scene) return StepResult::of(scene.error());
   const plan::MemberView* to = to_of(a, *scene);
-  if (to == nullptr)
-    return StepResult::failed(base::refused("NoMember", "the candidate is no longer in the topology",
-                                            "put it back into spec.members"));
+  if (to == nullptr) return no_member("the candidate");
   if (auto calm = undisturbed(a, *scene, Switched::kYes); !calm) return StepResult::blocked(calm.error());
   std::vector<std::string> addresses;
   bool wanted = false;

@@ -72,7 +72,10 @@ std::optional<Ended> ended(const Json& pod) {
   lost.outcome = api::Outcome::kFailed;
   if (const Json* init = container_status(pod, "initContainerStatuses", "agent")) {
     const Json& t = at(*init, {"state", "terminated"});
-    if (t.is_object() && number_at(t, {"exitCode"}) != 0) {
+    // The kubelet gives that reason where it lost the container with the whole pod: then it may as well have
+    // done its work, and the other one too.
+    if (t.is_object() && number_at(t, {"exitCode"}) != 0 &&
+        text_at(t, {"reason"}) != "ContainerStatusUnknown") {
       lost.reason = "AgentNotInstalled";
       lost.message = fmt::format("the agent could not be copied into the Job's pod: {} {}",
                                  text_at(t, {"reason"}), text_at(t, {"message"}));

@@ -110,9 +110,7 @@ StepResult leave_job(Action& a, const std::string& name) {
   auto scene = scene_of(a);
   if (!scene) return StepResult::of(scene.error());
   const plan::MemberView* m = scene->member(name);
-  if (m == nullptr)
-    return StepResult::failed(
-        base::refused("NoMember", name + " is no longer in the topology", "put it back into spec.members"));
+  if (m == nullptr) return no_member(name);
   JobCall call;
   call.step = "leave-" + m->data_claim_uid.substr(0, 8);
   call.job = api::jobs::kLeave;

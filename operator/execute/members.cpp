@@ -175,9 +175,7 @@ StepResult stop_member(Action& a, const std::string& step, const std::string& na
   auto scene = scene_of(a);
   if (!scene) return StepResult::of(scene.error());
   const plan::MemberView* m = scene->member(name);
-  if (m == nullptr)
-    return StepResult::failed(base::refused("NoMember", "member " + name + " is no longer in the topology",
-                                            "put it back into spec.members"));
+  if (m == nullptr) return no_member("member " + name);
   const std::string pods_key = step + "-pods";
   if (m->replicas == 0) {
     if (!m->pods.empty()) {
@@ -291,9 +289,7 @@ StepResult scale_down(Action& a, const std::string& name) {
   auto scene = scene_of(a);
   if (!scene) return StepResult::of(scene.error());
   const plan::MemberView* m = scene->member(name);
-  if (m == nullptr)
-    return StepResult::failed(base::refused("NoMember", "member " + name + " is no longer in the topology",
-                                            "put it back into spec.members"));
+  if (m == nullptr) return no_member("member " + name);
   if (scene->primary == name) {
     return StepResult::failed(base::refused(
         "TargetIsPrimary", fmt::format("member {} has become the primary; it is not stopped", name),
@@ -359,9 +355,7 @@ StepResult stop_dead_member(Action& a, const std::string& step, const std::strin
   auto scene = observe_scene(a.world, text_at(a.status.operation.inputs, {"topology"}));
   if (!scene) return StepResult::of(scene.error());
   const plan::MemberView* m = scene->member(name);
-  if (m == nullptr)
-    return StepResult::failed(base::refused("NoMember", "member " + name + " is no longer in the topology",
-                                            "put it back into spec.members"));
+  if (m == nullptr) return no_member("member " + name);
   const std::string pods_key = step + "-pods";
   if (auto other = turned_back(a, m->workload, m->steering, m->replicas, 0))
     return StepResult::failed(*other);
@@ -428,9 +422,7 @@ StepResult restore_count(Action& a, const std::string& name, int replicas) {
   auto scene = observe_scene(a.world, text_at(a.status.operation.inputs, {"topology"}));
   if (!scene) return StepResult::of(scene.error());
   const plan::MemberView* m = scene->member(name);
-  if (m == nullptr)
-    return StepResult::failed(base::refused("NoMember", "member " + name + " is no longer in the topology",
-                                            "put it back into spec.members"));
+  if (m == nullptr) return no_member("member " + name);
   if (m->replicas == replicas) return StepResult::done();
   if (m->replicas == 0 && !m->pods.empty()) {
     return StepResult::waiting(fmt::format("waiting for the former pod of {} to end", name),
@@ -444,9 +436,7 @@ StepResult start_member(Action& a, const std::string& name, int replicas) {
   auto scene = scene_of(a);
   if (!scene) return StepResult::of(scene.error());
   const plan::MemberView* m = scene->member(name);
-  if (m == nullptr)
-    return StepResult::failed(base::refused("NoMember", "member " + name + " is no longer in the topology",
-                                            "put it back into spec.members"));
+  if (m == nullptr) return no_member("member " + name);
   if (auto other = turned_back(a, m->workload, m->steering, m->replicas, replicas))
     return StepResult::failed(*other);
   if (m->replicas != replicas) {

@@ -265,9 +265,7 @@ StepResult salvage_wal(Action& a) {
   auto scene = scene_of(a);
   if (!scene) return StepResult::of(scene.error());
   const plan::MemberView* primary = primary_of(a, *scene);
-  if (primary == nullptr)
-    return StepResult::failed(base::refused("NoMember", "the primary is no longer in the topology",
-                                            "put it back into spec.members"));
+  if (primary == nullptr) return no_member("the primary");
   JobCall call;
   call.step = "salvage";
   call.job = api::jobs::kSalvage;
@@ -284,9 +282,7 @@ StepResult resolve_again(Action& a) {
   auto scene = scene_of(a);
   if (!scene) return StepResult::of(scene.error());
   const plan::MemberView* target = target_of(a, *scene);
-  if (target == nullptr)
-    return StepResult::failed(base::refused("NoMember", "the target is no longer in the topology",
-                                            "put it back into spec.members"));
+  if (target == nullptr) return no_member("the target");
   const Json& in = a.status.operation.inputs;
   auto asked = api::target_from_json(at(in, {"recoveryTarget"}));
   if (!asked) return StepResult::failed(asked.error());
@@ -323,9 +319,7 @@ StepResult recover(Action& a) {
   auto scene = scene_of(a);
   if (!scene) return StepResult::of(scene.error());
   const plan::MemberView* target = target_of(a, *scene);
-  if (target == nullptr)
-    return StepResult::failed(base::refused("NoMember", "the target is no longer in the topology",
-                                            "put it back into spec.members"));
+  if (target == nullptr) return no_member("the target");
   if (auto back = must_be_down(a, *target)) return *back;
   const Json& in = a.status.operation.inputs;
   JobCall call;
@@ -375,9 +369,7 @@ StepResult undo_recover(Action& a) {
   auto scene = scene_of(a);
   if (!scene) return StepResult::of(scene.error());
   const plan::MemberView* target = target_of(a, *scene);
-  if (target == nullptr)
-    return StepResult::failed(base::refused("NoMember", "the target is no longer in the topology",
-                                            "put it back into spec.members"));
+  if (target == nullptr) return no_member("the target");
   // A recovery that still runs is ended first: its pod gets SIGTERM, ends at once, and is waited for.
   auto claim = claim_left_by(a, "recover", 1);
   if (!claim) return StepResult::of(claim.error());
@@ -419,9 +411,7 @@ StepResult prove(Action& a) {
   auto scene = scene_of(a);
   if (!scene) return StepResult::of(scene.error());
   const plan::MemberView* target = target_of(a, *scene);
-  if (target == nullptr)
-    return StepResult::failed(base::refused("NoMember", "the target is no longer in the topology",
-                                            "put it back into spec.members"));
+  if (target == nullptr) return no_member("the target");
   if (target->replicas == 0) {  // nobody would answer for ever
     return StepResult::failed(base::refused(
         "ScaledBySomebodyElse",

@@ -99,9 +99,7 @@ StepResult setup_job(Action& a, bool put_back) {
   auto scene = scene_of(a);
   if (!scene) return StepResult::of(scene.error());
   const plan::MemberView* m = member_of(a, *scene);
-  if (m == nullptr)
-    return StepResult::failed(base::refused("NoMember", "the member is no longer in the topology",
-                                            "put it back into spec.members"));
+  if (m == nullptr) return no_member("the member");
   if (put_back) {
     if (auto used = nobody_started(*m)) return *used;
   } else if (auto back = must_be_down(a, *m)) {
@@ -133,9 +131,7 @@ StepResult proof(Action& a) {
   auto scene = scene_of(a);
   if (!scene) return StepResult::of(scene.error());
   const plan::MemberView* m = member_of(a, *scene);
-  if (m == nullptr)
-    return StepResult::failed(base::refused("NoMember", "the member is no longer in the topology",
-                                            "put it back into spec.members"));
+  if (m == nullptr) return no_member("the member");
   if (a.result("marker").is_null()) {
     auto session = connect_role(a, *scene, *m);
     if (!session) return StepResult::of(session.error());

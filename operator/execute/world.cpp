@@ -166,6 +166,11 @@ Result<plan::SceneView> scene_of_topology(World& world, const Json& topology) {
                  at(topology, {"spec"}));
 }
 
+StepResult no_member(const std::string& who) {
+  return StepResult::failed(
+      base::refused("NoMember", who + " is no longer in the topology", "put it back into spec.members"));
+}
+
 Result<plan::SceneView> scene_of(Action& a) {
   Json& in = a.status.operation.inputs;
   const api::Operation& op = a.status.operation;

@@ -144,6 +144,9 @@ struct Step {
   bool no_return = false;                       // from the moment this step is begun there is only forward
 };
 
+// What a step says that finds a member gone which the plan named: "the candidate", "member postgresql".
+[[nodiscard]] StepResult no_member(const std::string& who);
+
 // The live objects of a topology, understood.
 [[nodiscard]] Result<plan::SceneView> observe_scene(World& world, const std::string& topology_name);
 // As a topology that was just read has it.

@@ -230,6 +230,7 @@ Alignment judge_alignment(const std::vector<Expectation>& all) {
     bool yes = s.desired.known == Desired::Known::kYes;
     if (s.desired.known == Desired::Known::kUnstated || (yes && s.desired.value == e.value)) continue;
     std::string line = fmt::format("{} {}", e.object, words(e.field, e.value));
+    if (!yes && s.by.kind == Steerer::Kind::kFlux) add(&unseen, e.object);
     // What Helm says now may be other than what it set last.
     if (is_helm || (!yes && !e.stated_before)) {
       helm = helm || is_helm;
@@ -238,21 +239,21 @@ Alignment judge_alignment(const std::vector<Expectation>& all) {
     } else {
       open.push_back(line);
       add(&who, s.by.name);
-      if (!yes && s.by.kind == Steerer::Kind::kFlux) add(&unseen, e.object);
     }
   }
   if (!steered) return {"True", "NobodySteers", "nobody else steers the Services and members"};
+  // It compares without the owners, and applies an object only where something of it differs.
+  const std::string once = unseen.empty()
+                               ? ""
+                               : fmt::format(
+                                     ". Then it has to be applied once for this to see it, and Flux leaves "
+                                     "alone what is right: kubectl label {} "
+                                     "kustomize.toolkit.fluxcd.io/name- makes it apply them",
+                                     fmt::join(unseen, " "));
   if (!open.empty()) {
-    std::string message =
-        fmt::format("what {} applies is not what is so now, and will change it back. HINT: commit: {}",
-                    fmt::join(who, ", "), fmt::join(open, "; "));
-    // It compares without the owners, and applies an object only where something of it differs.
-    if (!unseen.empty())
-      message += fmt::format(
-          ". Once that is committed it still has to apply them once for this to see it, and it leaves alone "
-          "what is right: kubectl label {} kustomize.toolkit.fluxcd.io/name- makes it do so",
-          fmt::join(unseen, " "));
-    return {"False", "NotCommitted", message};
+    return {"False", "NotCommitted",
+            fmt::format("what {} applies is not what is so now, and will change it back. HINT: commit: {}{}",
+                        fmt::join(who, ", "), fmt::join(open, "; "), once)};
   }
   if (helm) {
     return {
@@ -267,8 +268,8 @@ Alignment judge_alignment(const std::vector<Expectation>& all) {
         "Unknown", "TakenOver",
         fmt::format(
             "these were last set by somebody else than what applies the manifests, so whether those state "
-            "them cannot be seen. HINT: where they do, they must say: {}",
-            fmt::join(unknown, "; "))};
+            "them cannot be seen. HINT: where they do, they must say: {}{}",
+            fmt::join(unknown, "; "), once)};
   }
   return {"True", "Aligned", "what others apply agrees with what is so"};
 }

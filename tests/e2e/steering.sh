@@ -399,8 +399,8 @@ flux_delivers_a_cutover_once() {
   commit_changes pgf/home
   flux_commits
   condition_becomes GitOpsAligned False NotCommitted 30
-  mended=$(condition GitOpsAligned message | grep -oE 'kubectl label .* kustomize.toolkit.fluxcd.io/name- makes it do so$') || fail "GitOpsAligned does not say how Flux sees it: $(condition GitOpsAligned message)"
-  read -ra mended <<<"${mended% makes it do so}"
+  mended=$(condition GitOpsAligned message | grep -oE 'kubectl label .* kustomize.toolkit.fluxcd.io/name- makes it apply them$') || fail "GitOpsAligned does not say how Flux sees it: $(condition GitOpsAligned message)"
+  read -ra mended <<<"${mended% makes it apply them}"
   user "${mended[@]:1}"
   flux_looks
   same "selector and replicas, committed" "$(selector)/$(replicas postgresql)/$(replicas postgresql-standby)" postgresql/1/0

@@ -277,6 +277,18 @@ INSTANTIATE_TEST_SUITE_P(
             "AgentNotInstalled",
             R"({"initContainerStatuses": [{"name": "agent", "state": {"terminated": {"exitCode": 1, "reason": "Error", "message": "no space"}}}]})",
             "AgentNotInstalled", "the agent could not be copied into the Job's pod: Error no space"},
+        Lost{
+            "DeletedBeforeItBegan",
+            R"({"phase": "Failed", "initContainerStatuses": [{"name": "agent", "state": {"terminated": {"exitCode": 137, "reason": "ContainerStatusUnknown", "message": "could not be located"}}}],
+                "containerStatuses": [{"name": "work", "state": {"waiting": {"reason": "PodInitializing"}}}]})",
+            "PodFailed", "the Job's pod failed before it answered: "},
+        Lost{
+            "LostWithItsPod",
+            R"({"phase": "Failed", "initContainerStatuses": [{"name": "agent", "state": {"terminated": {"exitCode": 137, "reason": "ContainerStatusUnknown"}}}],
+                "containerStatuses": [{"name": "work", "state": {"terminated": {"exitCode": 137, "reason": "ContainerStatusUnknown"}}}]})",
+            "JobDied",
+            "the Job's container ended with exit code 137 (ContainerStatusUnknown) and left no answer. HINT: "
+            "look at the log of the Job's pod"},
         Lost{"Evicted",
              R"({"phase": "Failed", "reason": "Evicted", "message": "the node was low on memory"})",
              "Evicted", "the Job's pod failed before it answered: the node was low on memory"}),

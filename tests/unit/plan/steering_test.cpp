@@ -273,11 +273,16 @@ TEST(Alignment, SaysWhetherWhatOthersApplyIsWhatIsSo) {
        {expect(taken, "b", true)},
        "False",
        "NotCommitted",
-       "HINT: commit: Service/postgresql selector: {name: b}. Once that is committed it still has to apply "
-       "them "
-       "once for this to see it, and it leaves alone what is right: kubectl label Service/postgresql "
-       "kustomize.toolkit.fluxcd.io/name- makes it do so"},
-      {"whether Flux states it is not known", {expect(taken, "b")}, "Unknown", "TakenOver", "HINT: "},
+       "HINT: commit: Service/postgresql selector: {name: b}. Then it has to be applied once for this to see "
+       "it, "
+       "and Flux leaves alone what is right: kubectl label Service/postgresql "
+       "kustomize.toolkit.fluxcd.io/name- makes it apply them"},
+      {"whether Flux states it is not known",
+       {expect(taken, "b")},
+       "Unknown",
+       "TakenOver",
+       "HINT: where they do, they must say: Service/postgresql selector: {name: b}. Then it has to be "
+       "applied"},
       {"Helm is not asked",
        {expect(helm, "b")},
        "Unknown",
