@@ -105,10 +105,11 @@ Result<VolumeClaim> VolumeClaim::acquire(const api::Order& order, const std::str
 
 Result<> VolumeClaim::release() {
   // The first file decides: once it is gone the volume is free, and what remains of the chain means nothing.
+  // It is looked at before: what appears later belongs to the next holder.
+  PGR_ASSIGN(auto names, base::list_directory(directory_));
   if (::unlink(first_file(directory_).c_str()) != 0 && errno != ENOENT) {
     return base::fail(base::system_error("remove", first_file(directory_)));
   }
-  PGR_ASSIGN(auto names, base::list_directory(directory_));
   for (const std::string& name : names) {
     if (name.starts_with("claim.after-")) ::unlink((directory_ + "/" + name).c_str());
   }

@@ -37,11 +37,12 @@ job_name() { # kind/name step [number]
 job_pod() { scene get pods -l "job-name=$1" -o jsonpath='{.items[0].metadata.name}'; }
 # The processes of a Job's container, as the kernel's OOM killer would.
 kill_pod_of() { # kind/name step [number]
-  local pid
-  pid=$(container_pid "job-name=$(job_name "$@")" work)
-  [ -n "$pid" ] || fail "Job $2 of $1 has no process"
+  local pid=''
+  # What a process has done is seen sooner than the kubelet says which container it is.
+  _scene_until 20 "Job $2 of $1 has a process" work_has_pid "$(job_name "$@")" || fail "Job $2 of $1 has no process"
   kill -9 "$pid"
 }
+work_has_pid() { pid=$(container_pid "job-name=$1" work); [ -n "$pid" ]; }
 died='JobDied|PodFailed' # as far as its pod had come
 because() { [[ $(field "$1" reason) =~ ^($2)$ ]] || fail "reason of $1: is $(field "$1" reason), should be $2"; } # kind/name regex
 # Jobs that are done within a second: their pod is deleted as soon as it is there.
@@ -226,13 +227,16 @@ leave_is_blocked() { grep -q '^Blocked.*needs help' "$work/leave.out"; }
 # ---- restore
 # With a former count of 0 the step stop-target has nothing to write; see restore_stop_refused.
 restore_put_back() { # name reason words...: after a failure
-  local name=$1 to
-  shift
+  put_back_with "everything is as it was before the action" "$@"
+}
+put_back_with() { # safe-point name reason words...
+  local safe=$1 name=$2 to
+  shift 2
   to=$(other_member "$(primary_now)")
   settled "pgr/$name" Failed 400
   because "pgr/$name" "$1"
   says "pgr/$name" "${@:2}" "Everything is as it was before"
-  same "status.safePoint" "$(field "pgr/$name" safePoint)" "everything is as it was before the action"
+  same "status.safePoint" "$(field "pgr/$name" safePoint)" "$safe"
   unclaimed "$to"
   same "replicas of $to" "$(replicas "$to")" "$replicas_before"
   nothing_held "pgr/$name"
@@ -324,10 +328,16 @@ restore_start_refused() { # exchanged already, and exchanged back
 }
 restore_start_refused_at_one() { restore_start_refused "$1"; }
 # The member has served already: what it wrote is kept beside.
-put_back_beside() { # inode of the former directory
-  local to
+# Put back, and the copy that had been started lies beside.
+put_back_beside() { # inode of the former directory, name reason words...
+  local to copy before=$1
+  shift
   to=$(other_member "$(primary_now)")
-  same "data directory" "$(inode "$(volume "$to")/userdata")" "$1"
+  settled "pgr/$1" Failed 400
+  copy=userdata.pgrunbook-$(uid "pgr/$1" | cut -c1-8)
+  put_back_with "Everything is as it was before; the restored copy had been started, so it stays on the volume of $to in /var/lib/pgsql/data/$copy. HINT: remove that directory when nobody needs it" "$@"
+  same "data directory" "$(inode "$(volume "$to")/userdata")" "$before"
+  [ -e "$(volume "$to")/$copy/PG_VERSION" ] || fail "the restored copy is not beside"
   rm -rf "$(volume "$to")"/userdata.pgrunbook-*
 }
 restore_proof_refused() {
@@ -335,16 +345,14 @@ restore_proof_refused() {
   before=$(inode "$(volume "$(other_member "$(primary_now)")")/userdata")
   refuse '422 ^POST .*-proof-1$'
   restore_begins "$1"
-  restore_put_back "$1" Invalid "create Job"
-  put_back_beside "$before"
+  put_back_beside "$before" "$1" Invalid "create Job"
 }
 restore_proof_killed() {
   local before
   before=$(inode "$(volume "$(other_member "$(primary_now)")")/userdata")
   restore_begins "$1"
   pod_dies "pgr/$1" proof
-  restore_put_back "$1" "$died"
-  put_back_beside "$before"
+  put_back_beside "$before" "$1" "$died"
 }
 restore_stop_refused() { # only where the member was at 1
   local to
