@@ -20,7 +20,8 @@ nodes() { cat "$STATE/nodes" 2>/dev/null || echo 0; }
 
 # Not "ip netns exec": that also unshares mounts, and containerd would not see the kubelet's.
 on_node() { nsenter --net="/run/netns/$NAME.$1" "${@:2}"; }
-kubectl() { on_node 1 "$BIN/kubectl" --kubeconfig "$STATE/admin.kubeconfig" "$@"; }
+# Thousands of short lives: collecting garbage is a quarter of what each costs.
+kubectl() { GOGC=800 on_node 1 "$BIN/kubectl" --kubeconfig "$STATE/admin.kubeconfig" "$@"; }
 node_ctr() { ctr --address "$STATE/n$1/run/containerd.sock" --namespace k8s.io "${@:2}"; }
 
 # A process is known by pid, start time and boot, so that a reused pid is never signalled.

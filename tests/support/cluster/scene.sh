@@ -116,7 +116,7 @@ _scene_until() { # seconds what command...
   shift 2
   until "$@"; do
     ((SECONDS < until)) || { echo "scene: gave up waiting: $what" >&2; return 1; }
-    sleep .3
+    sleep .5
   done
 }
 _scene_no_pod() { [ -z "$(scene_kubectl -n "$1" get pod -l "name=$2" -o name)" ]; }
