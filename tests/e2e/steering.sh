@@ -434,7 +434,7 @@ put_right() { # manager
   writes_on "put right after $1"
   nothing_after_the_fence home postgresql-standby 00000002
   same "ids on the fenced volume" "$(sha256sum <"$work/old-ids")" "$(<"$work/fenced-ids")"
-  acks_on 00000003 >"$work/acknowledged"
+  acks_on "$(timeline_of postgresql)" >"$work/acknowledged"
   all_there postgresql "$work/acknowledged"
   finished "pgb/while-${1,,}" Completed 240
 }
