@@ -15,6 +15,7 @@ using base::text_at;
 namespace {
 
 constexpr auto kPodStart = std::chrono::seconds(20);
+constexpr auto kLongJob = std::chrono::seconds(60);
 constexpr auto kTryAgain = std::chrono::seconds(15);
 
 const Json* container_status(const Json& pod, std::string_view list, std::string_view name) {
@@ -279,7 +280,10 @@ StepResult run_job(Action& a, const plan::SceneView& scene, const JobCall& call)
   }
   auto log = a.world.api.pod_log(a.world.ns, text_at(*pod, {"metadata", "name"}), "work", {.tail_lines = 1},
                                  World::soon());
-  StepResult r = StepResult::waiting("Job " + name + " runs", std::chrono::milliseconds(1000));
+  // Only for the progress: its end is heard of at once, as its pod is watched.
+  StepResult r = StepResult::waiting("Job " + name + " runs", older_than(*pod, kLongJob)
+                                                                  ? std::chrono::milliseconds(5000)
+                                                                  : std::chrono::milliseconds(1000));
   if (log) {
     auto json = base::parse_json(*log, "progress");
     auto progress = json ? api::progress_from_json(*json) : Result<api::Progress>(fail(json.error()));

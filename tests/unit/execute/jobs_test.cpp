@@ -191,6 +191,7 @@ TEST_F(Jobs, ThatRunShowTheirLastProgressLine) {
   StepResult r = look();
   EXPECT_EQ(r.kind, Kind::kWaiting);
   EXPECT_EQ(r.message, "Job pgf-12345678-fence-1 runs");
+  EXPECT_EQ(r.again.count(), 1000);
   b.api.set_log(std::string(kName) + "-x", "work",
                 api::to_json(api::Progress{"copy", "copies base.tar", 5, 9}).dump());
   r = look();
@@ -198,6 +199,8 @@ TEST_F(Jobs, ThatRunShowTheirLastProgressLine) {
   EXPECT_EQ(r.progress_detail, (Json{{"bytesDone", 5}, {"bytesTotal", 9}}));
   b.api.set_log(std::string(kName) + "-x", "work", "not JSON");
   EXPECT_EQ(look().message, "Job pgf-12345678-fence-1 runs");
+  pod_is(work({{"running", Json::object()}}), 3600);
+  EXPECT_EQ(look().again.count(), 5000) << "hours of it";
 }
 
 struct Outcome {
