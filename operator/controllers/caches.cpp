@@ -28,6 +28,7 @@ kube::Fields kept_of(const kube::Resource& kind) {
     for (const char* field : {"phase", "stopTime", "backupID", "completionTime"}) keep({"status", field});
   } else if (kind == kube::kinds::kRestore || kind == kube::kinds::kFailover) {
     keep({"spec", "topologyRef", "name"});
+    keep({"spec", "approvedPlan"});
     for (const char* field : {"phase", "completionTime"}) keep({"status", field});
   }
   return fields;

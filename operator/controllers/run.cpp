@@ -124,8 +124,13 @@ int run_controller(const RunOptions& options) {
       statefulsets(*api, kube::kinds::kStatefulSet, ns, watched(kube::kinds::kStatefulSet));
   topologies.on_change([&](const runtime::Change& change) { figures.topology(change); });
   for (Informer* actions : {&backups, &restores, &failovers})
-    actions->on_change([&figures, kind = actions->resource().kind](const runtime::Change& change) {
+    actions->on_change([&figures, &world, kind = actions->resource().kind](const runtime::Change& change) {
       figures.action(kind, change);
+      if (change.after && concerns(change)) {
+        world.approvals->observe(*change.after);
+      } else {
+        world.approvals->forget(change.object());
+      }
     });
 
   Controller::Options workers;

@@ -223,17 +223,20 @@ Result<Again> await_approval(Action& a, const Flow& flow, const Json& before) {
     return Again{};
   }
   std::string digest = text_at(a.status.plan, {"digest"});
-  if (flow.approved_plan.empty()) {
+  const std::string approved = flow.approved_plan.empty() && a.world.approvals->seen(a.meta.uid) == digest
+                                   ? digest
+                                   : flow.approved_plan;
+  if (approved.empty()) {
     if (a.status.phase != Phase::kAwaitingApproval || a.status.reason == kOtherPlan) ask_approval(a);
     PGR_TRY(save_if_changed(a, before));
     return Again{kApprovalPoll};
   }
-  if (flow.approved_plan != digest) {
+  if (approved != digest) {
     const State was(a);
     say(a, Phase::kAwaitingApproval, kOtherPlan,
         fmt::format("spec.approvedPlan is {}, but the plan's digest is {}. HINT: read status.plan again and "
                     "approve that digest",
-                    flow.approved_plan, digest));
+                    approved, digest));
     if (was.differs(a)) tell(a, "Warning");
     PGR_TRY(save_if_changed(a, before));
     return Again{kApprovalPoll};

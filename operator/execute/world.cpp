@@ -50,6 +50,24 @@ std::string login_key(const sql::Target& t) {
 
 }  // namespace
 
+void Approvals::observe(const Json& action) {
+  std::string digest = text_at(action, {"spec", "approvedPlan"});
+  if (digest.empty()) return;
+  std::lock_guard lock(mutex_);
+  by_uid_[text_at(action, {"metadata", "uid"})] = std::move(digest);
+}
+
+void Approvals::forget(const Json& action) {
+  std::lock_guard lock(mutex_);
+  by_uid_.erase(text_at(action, {"metadata", "uid"}));
+}
+
+std::string Approvals::seen(const std::string& uid) const {
+  std::lock_guard lock(mutex_);
+  auto found = by_uid_.find(uid);
+  return found == by_uid_.end() ? "" : found->second;
+}
+
 void Logins::note(const sql::Target& target) {
   std::lock_guard lock(mutex_);
   auto now = clock_();

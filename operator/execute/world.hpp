@@ -55,6 +55,20 @@ class LogReads {
   std::map<std::string, plan::LogRead> by_member_;  // "<topology>/<member>"; protected by mutex_
 };
 
+// Approvals as the watch brought them: each of them, also one that was taken away again before anybody read
+// the object, as Flux does with what kubectl has set. Any thread.
+class Approvals {
+ public:
+  void observe(const Json& action);
+  void forget(const Json& action);
+  // The digest that was last approved of this object, "" for none.
+  [[nodiscard]] std::string seen(const std::string& uid) const;
+
+ private:
+  mutable std::mutex mutex_;
+  std::map<std::string, std::string> by_uid_;  // uid -> digest; protected by mutex_
+};
+
 // Logins that succeeded, by address, role and password: what a plan need not try again before its first Job,
 // as the topology has just done so. Never a reason to leave out a look that something is decided by. Any
 // thread.
@@ -86,6 +100,7 @@ struct World {
   std::stop_token stop;
   Logins* logins = nullptr;  // fed by connect; none: nothing is known
   std::shared_ptr<LogReads> log_reads = std::make_shared<LogReads>();
+  std::shared_ptr<Approvals> approvals = std::make_shared<Approvals>();
 
   [[nodiscard]] static Deadline soon() { return Deadline::after(std::chrono::seconds(20)); }
 };

@@ -58,6 +58,13 @@ TEST(CachesTest, EveryKindKeepsWhatAStoreComparesBy) {
   }
 }
 
+// So that none is missed that is taken away before the object is read.
+TEST(CachesTest, OfARestoreOrCutoverTheApproval) {
+  for (const kube::Resource* kind : {&kube::kinds::kRestore, &kube::kinds::kFailover})
+    EXPECT_EQ(kept(*kind, {{"spec", {{"approvedPlan", "x"}, {"approval", "Required"}}}}),
+              (Json{{"spec", {{"approvedPlan", "x"}}}}));
+}
+
 TEST(CachesTest, OfABackupWhatTheTopologyShows) {
   Json backup = {{"spec", {{"topologyRef", {{"name", "tfrs"}}}, {"method", "Base"}}},
                  {"status",

@@ -492,6 +492,27 @@ TEST(Approval, CountsFromTheMomentItIsSeen) {
   EXPECT_EQ(s.text({"operation", "inputs", "approvedPlan"}), s.digest());
 }
 
+// The watch brought it, and it was gone when the object was read.
+TEST(Approval, IsSeenByTheWatchToo) {
+  Scripted s;
+  s.approval_required = true;
+  s.drive(2);
+  const std::string uid = "12345678-aaaa";
+  const Json given = {{"metadata", {{"uid", uid}}}, {"spec", {{"approvedPlan", s.digest()}}}};
+  Json other = given;
+  other["spec"]["approvedPlan"] = "0000000000000000";
+  s.outside.approvals->observe(other);
+  s.drive(2);
+  EXPECT_EQ(s.text({"reason"}), "AwaitingApproval") << "of another plan it is none";
+  s.outside.approvals->observe(given);
+  other["spec"].erase("approvedPlan");
+  s.outside.approvals->observe(other);
+  s.drive();
+  EXPECT_EQ(s.phase(), "Completed");
+  s.outside.approvals->forget(given);
+  EXPECT_EQ(s.outside.approvals->seen(uid), "");
+}
+
 TEST(Approval, TakenAwayBeforeItWasSeenIsAskedForAgain) {
   Scripted s;
   s.approval_required = true;
