@@ -629,7 +629,12 @@ prepare_group() {
   esac
 }
 # The longest first.
-steps_groups() { local g; for g in salvage setup cutover restore; do [[ -n $only && ! " ${groups[$g]} " =~ $only ]] || echo "$g"; done; }
+steps_groups() {
+  local g c
+  for g in salvage setup cutover restore; do
+    for c in ${groups[$g]}; do [[ -n $only && ! $c =~ $only ]] || { echo "$g"; break; }; done
+  done
+}
 # Takes groups until none is left; each in a namespace of its own.
 steps_lane() {
   local group ns work one n restores=0 preparing=prepare_group
