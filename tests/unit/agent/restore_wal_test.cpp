@@ -1,6 +1,8 @@
 #include "agent/restore_wal.hpp"
 
+#include <sys/inotify.h>
 #include <thread>
+#include <unistd.h>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -103,8 +105,12 @@ TEST_F(RestoreWalCommand, I13_AnErrorIsTriedAgainFirst) {
   archive();
   std::string good = must(base::read_file(stored()));
   test::write_file(stored(), good.substr(0, good.size() / 2));
+  // Mended once the first attempt has read it.
+  base::Fd watch(::inotify_init1(IN_CLOEXEC));
+  ASSERT_GE(::inotify_add_watch(watch.get(), stored().c_str(), IN_CLOSE_NOWRITE), 0);
   std::thread repair([&] {
-    std::this_thread::sleep_for(std::chrono::milliseconds(400));
+    char event[4096];
+    EXPECT_GT(::read(watch.get(), event, sizeof event), 0);
     test::write_file(stored(), good);
   });
   auto ran = fetch(kThird, {"--attempts", "6"});
