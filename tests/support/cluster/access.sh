@@ -12,8 +12,9 @@ certificate() { # name subject [subjectAltName]
   local pki=$STATE/pki
   new_key "$1"
   openssl req -new -key "$pki/$1.key" -subj "$2" -out "$pki/$1.csr"
-  openssl x509 -req -in "$pki/$1.csr" -CA "$pki/ca.crt" -CAkey "$pki/ca.key" -CAcreateserial -days 3650 -out "$pki/$1.crt" \
-    -extfile <(printf 'extendedKeyUsage=serverAuth,clientAuth\n%s' "${3:+subjectAltName=$3}") 2>/dev/null
+  # By chance: the file of -CAcreateserial is not made for several at once.
+  openssl x509 -req -in "$pki/$1.csr" -CA "$pki/ca.crt" -CAkey "$pki/ca.key" -set_serial "0x$(openssl rand -hex 15)" -days 3650 -out "$pki/$1.crt" \
+    -extfile <(printf 'extendedKeyUsage=serverAuth,clientAuth\n%s' "${3:+subjectAltName=$3}") 2>"$pki/$1.said" || fail "no certificate for $2: $(<"$pki/$1.said")"
 }
 write_kubeconfig() { # certificate's name or "token:...", file, [namespace]
   local user
