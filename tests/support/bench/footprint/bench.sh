@@ -120,7 +120,7 @@ latency() { # objects
   sleep 1
   tail -c +$((from + 1)) "$log" | jq -rc 'select(.verb == "create" and (.responseStatus.code // 0) == 201) | [.objectRef.resource, .objectRef.name, .requestReceivedTimestamp, .stageTimestamp] | @tsv' >"$work/audit-$1"
   awk -F'[\t ]' 'function us(t,  p) { split(t, p, /[T:Z]/); return ((p[2] * 60 + p[3]) * 60 + p[4]) * 1000 }
-    FNR == NR { if ($1 == "postgresbackups") made[$2] = us($4); if ($1 == "jobs") job[$2] = us($3); next }
+    FNR == NR { if ($1 == "postgresbackups") made[$2] = us($4); if ($1 == "jobs" && !($2 in job)) job[$2] = us($3); next } # the first: one that is deleted with its object may come again
     { j = "pgb-" $2 "-plan-1"; if (!($1 in made) || !(j in job)) { print "no pair for " $1 > "/dev/stderr"; exit 1 }
       d = job[j] - made[$1]; if (d < 0) d += 86400000; printf "%.1f\n", d }' "$work/audit-$1" "$work/latency-$1" | sort -n >"$work/ms-$1" || fail "the audit log does not hold all samples"
   row "apply to Job, p50, $1 objects" ms "$(percentile 50 <"$work/ms-$1")"
