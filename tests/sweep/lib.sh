@@ -52,6 +52,7 @@ operator_start() { # [name of its files] [arguments of the operator...]
   shift $(($# > 0))
   pod=$(scene get pods -l "$operator_labels" -o jsonpath='{.items[0].metadata.name}')
   touch "$work/$name.run"
+  rm -f "$work/$name.pid"
   (
     set +eE
     trap - EXIT ERR
@@ -65,6 +66,8 @@ operator_start() { # [name of its files] [arguments of the operator...]
     done
   ) </dev/null >/dev/null 2>&1 3<&- &
   echo $! >"$work/$name.loop"
+  # One that is stopped before anybody knows its pid would stay, and keep its port.
+  _scene_until 20 "the operator begins" test -s "$work/$name.pid" || fail "the operator does not begin"
 }
 operator_stop() { # [name]
   local name=${1:-operator} pid
