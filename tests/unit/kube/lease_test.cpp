@@ -145,15 +145,18 @@ TEST_F(LeaseTest, ExclusionIsNeverBrokenByTime) {
   ASSERT_TRUE(second.acquire_when(never, d_));  // ours already: a restarted action goes on
 }
 
+LeaseOptions leader(const std::string& holder) {
+  LeaseOptions options;
+  options.ns = "ns";
+  options.name = "leader";
+  options.holder = holder;
+  return options;
+}
+
 TEST(LeadershipTest, SecondFollowsAfterTheFirstLetsGo) {
   MemoryApi api;
-  LeaseOptions a, b;
-  a.ns = b.ns = "ns";
-  a.name = b.name = "leader";
-  a.holder = "a";
-  b.holder = "b";
   Leadership::Timing timing{std::chrono::milliseconds(10), std::chrono::milliseconds(5000)};
-  Leadership first(api, a, timing), second(api, b, timing);
+  Leadership first(api, leader("a"), timing), second(api, leader("b"), timing);
   ASSERT_TRUE(first.acquire({}));
   EXPECT_FALSE(first.lost().stop_requested());
   std::jthread release([&] { first.release(base::Deadline::after(std::chrono::seconds(5))); });
@@ -163,11 +166,7 @@ TEST(LeadershipTest, SecondFollowsAfterTheFirstLetsGo) {
 
 TEST(LeadershipTest, IsLostWhenAnotherTookIt) {
   MemoryApi api;
-  LeaseOptions a;
-  a.ns = "ns";
-  a.name = "leader";
-  a.holder = "a";
-  Leadership first(api, a, {std::chrono::milliseconds(5), std::chrono::milliseconds(5000)});
+  Leadership first(api, leader("a"), {std::chrono::milliseconds(5), std::chrono::milliseconds(5000)});
   ASSERT_TRUE(first.acquire({}));
   std::atomic<bool> heard = false;
   std::stop_callback on_lost(first.lost(), [&] {
@@ -198,11 +197,7 @@ class OnceLost : public MemoryApi {
 
 TEST(LeadershipTest, LeavesTimeForASecondAttempt) {
   OnceLost api;
-  LeaseOptions a;
-  a.ns = "ns";
-  a.name = "leader";
-  a.holder = "a";
-  Leadership first(api, a, {std::chrono::milliseconds(5), std::chrono::milliseconds(5000)});
+  Leadership first(api, leader("a"), {std::chrono::milliseconds(5), std::chrono::milliseconds(5000)});
   ASSERT_TRUE(first.acquire({}));
   for (int seen = api.patches; seen < 2; seen = api.patches) api.patches.wait(seen);
   EXPECT_LE(api.patience, std::chrono::milliseconds(5000)) << "of the ten seconds until the margin";
@@ -215,11 +210,7 @@ TEST(LeadershipTest, LeavesTimeForASecondAttempt) {
 TEST(LeadershipTest, StopsWaitingWhenAsked) {
   MemoryApi api;
   api.put(kinds::kLease, "ns", {{"metadata", {{"name", "leader"}}}, {"spec", {{"holderIdentity", "b"}}}});
-  LeaseOptions a;
-  a.ns = "ns";
-  a.name = "leader";
-  a.holder = "a";
-  Leadership waiting(api, a, {std::chrono::hours(1), std::chrono::milliseconds(5000)});
+  Leadership waiting(api, leader("a"), {std::chrono::hours(1), std::chrono::milliseconds(5000)});
   std::stop_source stop;
   std::jthread asker([&] { stop.request_stop(); });
   EXPECT_EQ(waiting.acquire(stop.get_token()).error().code, ErrorCode::kCancelled);
