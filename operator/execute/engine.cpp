@@ -290,10 +290,9 @@ Result<Again> advance(Action& a, const Flow& flow) {
     return Again{std::chrono::minutes(1)};
   }
   if (a.status.phase == Phase::kPending) {
+    // Kept with what the first look comes to: a write of its own would only be waited for.
     a.status.start_time = now_text();
     say(a, Phase::kPlanning, "", "looking at the topology");
-    PGR_TRY(a.save(a));
-    return Again{kAtOnce};
   }
   if (a.status.plan.is_null()) return plan(a, flow, before);
   if (unapproved(a, flow)) return await_approval(a, flow, before);

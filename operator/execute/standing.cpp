@@ -45,6 +45,7 @@ plan::ServerFacts ask_server(World& world, const plan::SceneView& scene, const p
 }
 
 Result<StandingView> look_at_standing(World& world, const plan::SceneView& scene) {
+  if (!scene.topology_object.is_null()) return look_at_standing(world, scene, scene.topology_object);
   auto topology = world.api.get(kube::kinds::kTopology, world.ns, scene.topology, World::soon());
   if (!topology && topology.error().code != ErrorCode::kNotFound) return fail(topology.error());
   return look_at_standing(world, scene,

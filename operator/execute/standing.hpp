@@ -16,9 +16,10 @@ struct StandingView {
   std::string under_way;  // name of a Failover of this topology that has begun and is not over
   bool past_no_return = false;
 };
+// By the topology that the scene was read with, or as it is now. A cutover kept since then is known by its
+// Failover, which is listed later.
 [[nodiscard]] Result<StandingView> look_at_standing(World& world, const plan::SceneView& scene);
-// By a topology that was just read, for whoever writes it back at that version: a cutover kept since is not
-// seen.
+// By this topology, for whoever writes it back at that version.
 [[nodiscard]] Result<StandingView> look_at_standing(World& world, const plan::SceneView& scene,
                                                     const Json& topology);
 

@@ -176,7 +176,9 @@ Result<plan::SceneView> observe_scene(World& world, const std::string& topology_
         fmt::format("PostgresTopology {} does not exist in namespace {}", topology_name, world.ns),
         "create it, or correct spec.topologyRef.name"));
   }
-  return scene_of_topology(world, *topology);
+  PGR_ASSIGN(plan::SceneView scene, scene_of_topology(world, *topology));
+  scene.topology_object = std::move(*topology);
+  return scene;
 }
 
 Result<plan::SceneView> scene_of_topology(World& world, const Json& topology) {

@@ -58,7 +58,8 @@ struct ApplicationView {
 struct SceneView {
   std::string ns, topology, topology_uid;
   api::TopologySpec spec;
-  Json topology_spec;  // the same, as it was read
+  Json topology_spec;    // the same, as it was read
+  Json topology_object;  // the whole of it, where this scene was read with it; null where an action kept its own
   std::vector<MemberView> members;
   std::vector<ServiceView> services;
   std::vector<ApplicationView> applications;
