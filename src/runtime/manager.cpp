@@ -12,6 +12,7 @@
 
 #include "runtime/backoff.hpp"
 #include "runtime/log.hpp"
+#include "runtime/memory.hpp"
 
 namespace pgrunbook::runtime {
 
@@ -104,13 +105,18 @@ base::Result<> Manager::lead(const std::stop_token& stop) {
   phase_ = Phase::kRunning;
   for (Controller* controller : controllers_) controller->start();
   log_info("manager", "running", {{"controllers", std::to_string(controllers_.size())}});
-  // One wait for the two ways to end; resync in between.
+  // One wait for the two ways to end; tidying and resync in between.
   std::stop_source either;
   std::stop_callback on_stop(stop, [&] { either.request_stop(); });
   std::stop_callback on_lost(lost, [&] { either.request_stop(); });
-  while (sleep_for(either.get_token(), options_.resync)) {
+  auto due = base::Deadline::after(options_.resync);
+  do {
+    give_memory_back();
+    give_code_back();
+    if (!due.passed()) continue;
     for (Controller* controller : controllers_) controller->resync();
-  }
+    due = base::Deadline::after(options_.resync);
+  } while (sleep_for(either.get_token(), std::min(options_.tidy, options_.resync)));
   if (lost.stop_requested()) {
     log_error("manager", "leadership lost");
     return lost_error();

@@ -30,6 +30,7 @@ class Manager {
     std::chrono::milliseconds sync_patience{std::chrono::minutes(2)};
     std::chrono::milliseconds stop_patience{std::chrono::seconds(20)};
     std::chrono::milliseconds resync{std::chrono::hours(1)};
+    std::chrono::milliseconds tidy{std::chrono::minutes(1)};  // between two times that memory is given back
     // Reconciles that do not end cannot be ended from outside, and the threads cannot be destroyed; so by
     // default the process ends at once, with code 70, its Lease left to expire.
     std::function<void()> on_stuck = [] { std::_Exit(70); };

@@ -8,5 +8,9 @@ namespace pgrunbook::runtime {
 void keep_memory_small();
 // Hands what is free back to the system: after a list, whose text and objects were larger than what is kept.
 void give_memory_back();
+// Unmaps the pages of the program and its libraries: what is still used comes back from the page cache at its
+// next use, and what only starting needed stays with the kernel, which may drop it. Any thread, at any time.
+// Source: madvise(2), MADV_DONTNEED on a private mapping of a file.
+void give_code_back();
 
 }  // namespace pgrunbook::runtime
