@@ -173,7 +173,7 @@ base::Result<> Leadership::acquire(const std::stop_token& stop) {
 void Leadership::renew_until(const std::stop_token& stop) {
   using std::chrono::milliseconds, std::chrono::steady_clock;
   // What has just been renewed has time; what could not be is tried sooner, or at once where that took long.
-  milliseconds pause = timing_.retry * 3 / 2;
+  milliseconds pause = timing_.retry * 2;
   while (sleep(stop, pause)) {
     // Renewing may take until the margin begins, no longer: then others must be told to stop. An attempt
     // leaves half of that to the next one, which has another connection.
@@ -182,7 +182,7 @@ void Leadership::renew_until(const std::stop_token& stop) {
     bool gone = left <= milliseconds(0);
     if (!gone) {
       auto renewed = lease_.renew(Deadline::after(std::max(left / 2, std::min(left, kShortest))));
-      pause = renewed ? timing_.retry * 3 / 2
+      pause = renewed ? timing_.retry * 2
                       : std::max(milliseconds(0), timing_.retry - std::chrono::duration_cast<milliseconds>(
                                                                       steady_clock::now() - begun));
       if (!renewed) {

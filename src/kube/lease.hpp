@@ -70,7 +70,7 @@ class Lease {
 class Leadership {
  public:
   struct Timing {
-    std::chrono::milliseconds retry{2000};  // between attempts; half as long again after one that renewed
+    std::chrono::milliseconds retry{2000};  // between attempts; twice as long after one that renewed
     std::chrono::milliseconds margin{
         5000};  // given up so long before it expires, so that work can stop in time
   };
