@@ -17,17 +17,9 @@ ObjectMeta meta_of(const Json& object) {
   m.name = base::text_at(object, {"metadata", "name"});
   m.namespace_name = base::text_at(object, {"metadata", "namespace"});
   m.uid = base::text_at(object, {"metadata", "uid"});
-  m.resource_version = base::text_at(object, {"metadata", "resourceVersion"});
   m.generation = base::number_at(object, {"metadata", "generation"});
   m.deleting = base::at(object, {"metadata", "deletionTimestamp"}).is_string();
   m.creation_time = base::text_at(object, {"metadata", "creationTimestamp"});
-  if (const Json& f = base::at(object, {"metadata", "finalizers"}); f.is_array()) {
-    for (const Json& x : f) {
-      if (x.is_string()) m.finalizers.push_back(x.get<std::string>());
-    }
-  }
-  if (const Json& l = base::at(object, {"metadata", "labels"}); l.is_object()) m.labels = l;
-  if (const Json& a = base::at(object, {"metadata", "annotations"}); a.is_object()) m.annotations = a;
   return m;
 }
 

@@ -30,11 +30,9 @@ inline constexpr const char* kAnnotationDuty = "pgrunbook.io/duty";
 inline constexpr const char* kRolesSecret = "pgrunbook-roles";
 
 struct ObjectMeta {
-  std::string name, namespace_name, uid, resource_version;
+  std::string name, namespace_name, uid;
   std::int64_t generation = 0;
   bool deleting = false;
-  std::vector<std::string> finalizers;
-  Json labels = Json::object(), annotations = Json::object();
   std::string creation_time;
 };
 [[nodiscard]] ObjectMeta meta_of(const Json& object);

@@ -96,7 +96,7 @@ class Controller {
     if constexpr (std::is_invocable_r_v<Outcome, F, const Key&, std::stop_token>) {
       return f;
     } else {
-      return [f = std::move(f)](const Key& key, std::stop_token) -> Outcome { return f(key); };
+      return [f = std::move(f)](const Key& key, const std::stop_token&) -> Outcome { return f(key); };
     }
   }
   void work(const std::stop_token& stop);

@@ -21,9 +21,13 @@ void give_memory_back() { ::malloc_trim(64 << 10); }
 
 namespace {
 
+void* address(std::uintptr_t number) {
+  return reinterpret_cast<void*>(number);  // NOLINT(performance-no-int-to-ptr): the loader gives numbers
+}
+
 // Code that was changed in memory, to suit where it was loaded: what its file has in its place is wrong.
 bool relocates_code(const dl_phdr_info& object, const ElfW(Phdr) & dynamic) {
-  const auto* entry = reinterpret_cast<const ElfW(Dyn)*>(object.dlpi_addr + dynamic.p_vaddr);
+  const auto* entry = static_cast<const ElfW(Dyn)*>(address(object.dlpi_addr + dynamic.p_vaddr));
   for (; entry->d_tag != DT_NULL; ++entry) {
     if (entry->d_tag == DT_TEXTREL || (entry->d_tag == DT_FLAGS && (entry->d_un.d_val & DF_TEXTREL) != 0))
       return true;
@@ -42,8 +46,7 @@ int give_back(dl_phdr_info* object, std::size_t, void*) {
     if (part.p_type != PT_LOAD || (part.p_flags & PF_W) != 0) continue;
     const std::uintptr_t begin = (object->dlpi_addr + part.p_vaddr) / page * page;
     const std::uintptr_t end = object->dlpi_addr + part.p_vaddr + part.p_filesz;
-    ::madvise(reinterpret_cast<void*>(begin), end - begin,
-              MADV_DONTNEED);  // NOLINT(performance-no-int-to-ptr)
+    ::madvise(address(begin), end - begin, MADV_DONTNEED);
   }
   return 0;
 }
