@@ -249,12 +249,12 @@ TEST(ProxyKnows, WhatAWriteIsHoweverOftenItIsTried) {
       what("PATCH", "/x/postgrestopologies/t/status",
            R"([{"op":"add","path":"/status/cutover","value":{"time":"2026-11-20T15:00:00Z","to":"b"}}])"),
       R"(PATCH /x/postgrestopologies/t/status /status/cutover={"time":"<time>","to":"b"})");
-  // An object kept as text, as a Lease keeps what must be put back.
+  // An action kept as text, as a Lease keeps what must be put back.
   EXPECT_EQ(
       what(
           "PATCH", "/x/leases/l",
-          R"([{"op":"add","path":"/metadata/annotations","value":{"k":"{\"log\":[{\"startTime\":\"2026-11-20T15:00:00.123456Z\"}]}"}}])"),
-      R"(PATCH /x/leases/l /metadata/annotations={"k":{"log":[{"startTime":"<time>"}]}})");
+          R"([{"op":"add","path":"/metadata/annotations","value":{"duty":"{\"status\":{\"phase\":\"Running\",\"message\":\"3 s\",\"operation\":{\"step\":\"prove\",\"state\":\"Intent\",\"results\":{\"hold\":{}}}}}"}}])"),
+      R"(PATCH /x/leases/l /metadata/annotations={"duty":"Running prove/Intent,hold"})");
 }
 
 TEST_F(ProxyTest, AWatchPassesAsItComes) {
