@@ -73,6 +73,7 @@ base::Error unknown_xid(const Wanted& wanted, const Sightings& path, TimelineId 
 
 base::Error unknown_name(const Wanted& wanted, const Sightings& path, TimelineId chosen) {
   std::vector<std::string> known;
+  known.reserve(path.others.size());
   for (const Sighting& s : path.others) known.push_back(fmt::format("'{}' {}", s.record.name, where(s)));
   std::string left_out;
   if (known.size() > kListed) {
@@ -141,6 +142,7 @@ base::Result<WalRecord> the_one_meant(const Wanted& wanted, const Sightings& pat
                                       : unknown_name(wanted, path, chosen));
   }
   std::vector<std::string> places;
+  places.reserve(all.size());
   for (const Sighting& s : all) places.push_back(where(s));
   if (path.found.empty()) {
     return base::fail(

@@ -8,9 +8,11 @@ namespace pgrunbook::agent {
 
 std::vector<std::string> role_statements(int major, const std::string& verifier) {
   bool modern = major >= 15 && major < 90;
-  std::vector<std::string> list{
+  constexpr const char* kCreate =
       "DO $$BEGIN IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'pgrunbook') THEN CREATE "
-      "ROLE pgrunbook; END IF; END$$",
+      "ROLE pgrunbook; END IF; END$$";
+  std::vector<std::string> list{
+      kCreate,
       // log_statement could write the verifier into a log
       "SET log_statement = 'none'",
       "SET log_min_duration_statement = -1",

@@ -118,7 +118,7 @@ Result<> check_no_later_timeline(const archive::Repository& repository, Timeline
   for (const std::string& text : names) {
     auto name = postgres::parse_wal_name(text);
     if (!name || name->kind != postgres::WalKind::kSegment || name->timeline <= timeline) continue;
-    std::string path = pg_wal + "/" + text;
+    std::string path = fmt::format("{}/{}", pg_wal, text);
     base::Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
     char bytes[postgres::kLongHeaderBytes];
     if (!fd.valid() || ::read(fd.get(), bytes, sizeof bytes) != static_cast<ssize_t>(sizeof bytes)) continue;
@@ -246,7 +246,7 @@ Result<> padded_copy(const std::string& source, const std::string& destination, 
 
 }  // namespace
 
-void WalSource::add(UnarchivedWal wal, std::string pg_wal) {
+void WalSource::add(UnarchivedWal wal, const std::string& pg_wal) {
   for (const SegmentRef& s : wal.complete) extras_.push_back({s, pg_wal + "/" + s.name, false, true});
   if (wal.last) extras_.push_back({*wal.last, pg_wal + "/" + wal.last->name, false, false});
   end_ = wal.end;
@@ -380,6 +380,7 @@ struct Found {
 Result<Found> found_first(const archive::Repository& repository, const Order& order,
                           const UnarchivedWal& wal) {
   std::vector<std::string> names;
+  names.reserve(wal.complete.size());
   for (const SegmentRef& s : wal.complete) names.push_back(s.name);
   Found f{{{"endLSN", wal.end.text()}, {"segments", names}}, names};
   std::string path = repository.layout().salvage_directory(order.action.uid) + "/found.json";

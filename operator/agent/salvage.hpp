@@ -64,7 +64,7 @@ class WalSource {
  public:
   explicit WalSource(const archive::Repository& repository) : repository_(&repository) {}
   // With the segments on a mounted volume, as they would be salvaged.
-  void add(UnarchivedWal wal, std::string pg_wal);
+  void add(UnarchivedWal wal, const std::string& pg_wal);
   // With the last segment that an action salvaged.
   void add(const SalvageRecord& record);
   // As Repository::walk; ends at the salvaged end where that is the end.

@@ -115,7 +115,8 @@ struct Reading {
     }
     std::sort(names->begin(), names->end());
     for (const std::string& name : *names) {
-      if (name.ends_with(".conf") && !name.starts_with(".")) file(path + "/" + name, true, depth + 1);
+      if (name.ends_with(".conf") && !name.starts_with("."))
+        file(fmt::format("{}/{}", path, name), true, depth + 1);
     }
   }
 };
@@ -180,7 +181,7 @@ std::vector<std::string> as_arguments(const std::vector<Setting>& settings) {
   std::vector<std::string> out;
   for (const auto& [name, value] : settings) {
     out.emplace_back("-c");
-    out.push_back(name + "=" + value);
+    out.push_back(fmt::format("{}={}", name, value));
   }
   return out;
 }

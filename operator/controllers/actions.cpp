@@ -92,7 +92,7 @@ Result<> save_action(Action& a, const Json& live, const StatusWriter& write) {
   return {};
 }
 
-runtime::Outcome drive(Action& action, const execute::Flow& flow, std::stop_token stop) {
+runtime::Outcome drive(Action& action, const execute::Flow& flow, const std::stop_token& stop) {
   while (!stop.stop_requested()) {
     api::Phase before = action.status.phase;
     std::string step = action.status.step;
@@ -110,7 +110,7 @@ runtime::Outcome drive(Action& action, const execute::Flow& flow, std::stop_toke
 }
 
 runtime::Outcome reconcile_action(World& world, const kube::Resource& resource, const runtime::Key& key,
-                                  std::stop_token stop) {
+                                  const std::stop_token& stop) {
   auto object = world.api.get(resource, key.ns, key.name, World::soon());
   if (!object) {
     if (object.error().code != ErrorCode::kNotFound) return object.error();

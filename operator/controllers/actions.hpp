@@ -11,7 +11,7 @@ namespace pgrunbook::controllers {
 
 // One reconcile of a PostgresBackup, PostgresRestore or Failover.
 [[nodiscard]] runtime::Outcome reconcile_action(execute::World& world, const kube::Resource& resource,
-                                                const runtime::Key& key, std::stop_token stop);
+                                                const runtime::Key& key, const std::stop_token& stop);
 
 // Replaces .status by a JSON patch that tests metadata.resourceVersion; the object as written comes back.
 [[nodiscard]] base::Result<base::Json> write_status(kube::Api& api, const kube::Resource& resource,
@@ -28,6 +28,6 @@ using StatusWriter = std::function<base::Result<base::Json>(execute::Action&, co
 
 // Calls the engine until it waits, ends or is told to stop.
 [[nodiscard]] runtime::Outcome drive(execute::Action& action, const execute::Flow& flow,
-                                     std::stop_token stop);
+                                     const std::stop_token& stop);
 
 }  // namespace pgrunbook::controllers

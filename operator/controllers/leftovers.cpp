@@ -38,7 +38,7 @@ bool is_leftover(const Duty& duty, const std::string& live_uid) {
 }
 
 std::optional<runtime::Outcome> drive_leftover(World& world, const std::string& kind, const runtime::Key& key,
-                                               const std::string& live_uid, std::stop_token stop) {
+                                               const std::string& live_uid, const std::stop_token& stop) {
   auto all = duties(world);
   if (!all) return all.error();
   for (Duty& duty : *all) {

@@ -18,7 +18,7 @@ namespace pgrunbook::controllers {
 [[nodiscard]] std::optional<runtime::Outcome> drive_leftover(execute::World& world, const std::string& kind,
                                                              const runtime::Key& key,
                                                              const std::string& live_uid,
-                                                             std::stop_token stop);
+                                                             const std::stop_token& stop);
 
 // Hands every duty's key to `enqueue`: at the start, when no event tells of objects that have gone.
 [[nodiscard]] runtime::Outcome find_leftovers(

@@ -137,7 +137,7 @@ int run_controller(const RunOptions& options) {
   workers.workers = 2;
   workers.metrics = &manager.metrics();
   auto action = [&](const kube::Resource& kind) {
-    return [&world, &kind](const Key& key, std::stop_token stop) {
+    return [&world, &kind](const Key& key, const std::stop_token& stop) {
       return reconcile_action(world, kind, key, stop);
     };
   };
@@ -146,7 +146,7 @@ int run_controller(const RunOptions& options) {
   Controller failover("failover", action(kube::kinds::kFailover), workers);
   Controller topology(
       "topology",
-      [&](const Key& key, std::stop_token stop) {
+      [&](const Key& key, const std::stop_token& stop) {
         return reconcile_topology(world, backups.store(), key, stop);
       },
       workers);
@@ -202,7 +202,7 @@ int run_controller(const RunOptions& options) {
         };
         return phase(change.before) != phase(change.after);
       });
-  Controller leftovers("leftovers", [&](const Key&, std::stop_token) {
+  Controller leftovers("leftovers", [&](const Key&, const std::stop_token&) {
     return find_leftovers(world, [&](const std::string& kind, const Key& key) {
       (kind == "PostgresRestore" ? restore : kind == "Failover" ? failover : topology).enqueue(key);
     });

@@ -102,7 +102,7 @@ void say_health(World& world, const plan::SceneView& scene, const std::vector<pl
 }  // namespace
 
 runtime::Outcome reconcile_topology(World& world, const runtime::Store& backups, const runtime::Key& key,
-                                    std::stop_token stop) {
+                                    const std::stop_token& stop) {
   const kube::Resource& kind = kube::kinds::kTopology;
   auto object = world.api.get(kind, key.ns, key.name, World::soon());
   if (!object) {
@@ -118,7 +118,7 @@ runtime::Outcome reconcile_topology(World& world, const runtime::Store& backups,
     status["observedGeneration"] = a.meta.generation;
     if (!plan::is_news(at(a.object, {"status"}), status)) return {};
     Json before = at(a.object, {"status"});
-    PGR_ASSIGN(Json written, write_status(world.api, kind, a.object, status));
+    PGR_ASSIGN(Json written, write_status(world.api, a.resource, a.object, status));
     a.object = std::move(written);
     for (const plan::TopologyEvent& e : plan::topology_events(before, status))
       world.event(a.object, e.type, e.reason, e.message);

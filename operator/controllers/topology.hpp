@@ -12,6 +12,6 @@ namespace pgrunbook::controllers {
 
 // `backups`: the cache of the namespace's PostgresBackups, filled.
 [[nodiscard]] runtime::Outcome reconcile_topology(execute::World& world, const runtime::Store& backups,
-                                                  const runtime::Key& key, std::stop_token stop);
+                                                  const runtime::Key& key, const std::stop_token& stop);
 
 }  // namespace pgrunbook::controllers

@@ -37,8 +37,8 @@ plan::ArchiverFacts look_at_archiver(World& world, const plan::SceneView& scene,
     out.archive_command = r[1].value_or("");
     out.last_wal = r[3].value_or("");
     out.last_time = r[4].value_or("");
-    out.waiting = std::atoll(r[6].value_or("0").c_str());
-    out.oldest_seconds = std::atoll(r[7].value_or("0").c_str());
+    out.waiting = sql::integer(r[6]);
+    out.oldest_seconds = sql::integer(r[7]);
     out.lsn = r[8].value_or("");
   }
   return out;

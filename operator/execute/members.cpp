@@ -153,10 +153,10 @@ Result<Json> identify(sql::Connection& c) {
   if (rows.empty()) return fail(ErrorCode::kInternal, "the server did not say who it is");
   const sql::Row& r = rows[0];
   return Json{{"systemIdentifier", r[0].value_or("")},
-              {"timeline", std::atoi(r[1].value_or("0").c_str())},
+              {"timeline", sql::integer(r[1])},
               {"inRecovery", r[2] == "t"},
               {"address", r[3].value_or("")},
-              {"versionNumber", std::atoi(r[4].value_or("0").c_str())}};
+              {"versionNumber", sql::integer(r[4])}};
 }
 
 Result<Json> mark_and_switch(sql::Connection& c, const std::string& label) {

@@ -256,8 +256,7 @@ Result<plan::SceneView> observe(World& world, const std::string& topology_name, 
     view.manager = plan::managed_by(workload);
     view.steering = plan::steering_of(workload, plan::Field::kReplicas);
     view.replicas = static_cast<int>(number_at(workload, {"spec", "replicas"}, 1));
-    std::string before = text_at(workload, {"metadata", "annotations", api::kAnnotationReplicasBefore});
-    view.replicas_before = before.empty() ? 0 : std::atoi(before.c_str());
+    view.replicas_before = plan::replicas_before(workload, 0);
     view.labels = at(workload, {"spec", "template", "metadata", "labels"});
     view.pods = pods_of(pods, w, view.labels);
     scene.applications.push_back(std::move(view));

@@ -17,13 +17,6 @@ using base::text_at;
 
 namespace {
 
-int annotation_number(const Json& object, int otherwise) {
-  std::string text = text_at(object, {"metadata", "annotations", api::kAnnotationReplicasBefore});
-  int value = otherwise;
-  std::from_chars(text.data(), text.data() + text.size(), value);
-  return value;
-}
-
 bool inside(const std::string& path, const std::string& directory) {
   return path == directory ||
          (path.size() > directory.size() && path.compare(0, directory.size(), directory) == 0 &&
@@ -59,6 +52,13 @@ const MemberView* SceneView::member(std::string_view name) const {
   return found == members.end() ? nullptr : &*found;
 }
 
+int replicas_before(const Json& workload, int otherwise) {
+  std::string text = text_at(workload, {"metadata", "annotations", api::kAnnotationReplicasBefore});
+  int value = otherwise;
+  std::from_chars(text.data(), text.data() + text.size(), value);
+  return value;
+}
+
 bool pod_counts(const Json& pod) {
   std::string phase = text_at(pod, {"status", "phase"});
   return phase != "Succeeded" && phase != "Failed";
@@ -83,7 +83,7 @@ Result<MemberView> member_view(const api::Member& member, const api::Archive& ar
   v.steering = steering_of(workload, Field::kReplicas);
   v.manager = managed_by(workload);
   v.replicas = static_cast<int>(number_at(workload, {"spec", "replicas"}, 1));
-  v.replicas_before = annotation_number(workload, 1);
+  v.replicas_before = replicas_before(workload, 1);
   v.pod_template = at(workload, {"spec", "template"});
   v.labels = at(v.pod_template, {"metadata", "labels"});
   v.recreate =

@@ -59,7 +59,8 @@ struct SceneView {
   std::string ns, topology, topology_uid;
   api::TopologySpec spec;
   Json topology_spec;    // the same, as it was read
-  Json topology_object;  // the whole of it, where this scene was read with it; null where an action kept its own
+  Json topology_object;  // the whole of it, where this scene was read with it; null where an action kept its
+                         // own
   std::vector<MemberView> members;
   std::vector<ServiceView> services;
   std::vector<ApplicationView> applications;
@@ -96,6 +97,10 @@ struct SceneView {
 // that another workload (a list of Deployments and StatefulSets) would make.
 [[nodiscard]] Result<> leads_only_to(const std::string& service, const Json& selector, const MemberView& to,
                                      const Json& pods, const Json& workloads);
+
+// The count that a workload of ours had before we scaled it, off its annotation; `otherwise` where there is
+// none.
+[[nodiscard]] int replicas_before(const Json& workload, int otherwise);
 
 // Pods of a workload that still count: not Succeeded or Failed.
 [[nodiscard]] bool pod_counts(const Json& pod);

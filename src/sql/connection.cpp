@@ -1,5 +1,6 @@
 #include "sql/connection.hpp"
 
+#include <charconv>
 #include <poll.h>
 
 #include <fmt/format.h>
@@ -10,6 +11,12 @@ namespace pgrunbook::sql {
 using base::Error;
 using base::ErrorCode;
 using base::fail;
+
+std::int64_t integer(const std::optional<std::string>& value) {
+  std::int64_t number = 0;
+  if (value) std::from_chars(value->data(), value->data() + value->size(), number);
+  return number;
+}
 
 struct Connection::Handle {
   PGconn* pg = nullptr;

@@ -1,6 +1,7 @@
 // The controller's own connections to PostgreSQL: libpq, non-blocking, every call with a deadline.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -26,6 +27,8 @@ struct Target {
 // A value is absent where the column is NULL.
 using Row = std::vector<std::optional<std::string>>;
 using Rows = std::vector<Row>;
+// The number in a column of an integer type; 0 where it is NULL.
+[[nodiscard]] std::int64_t integer(const std::optional<std::string>& value);
 
 // One connection; one thread at a time. Closing is the destructor's work.
 //
