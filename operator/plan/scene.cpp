@@ -10,7 +10,6 @@
 namespace pgrunbook::plan {
 
 using base::at;
-using base::ErrorCode;
 using base::fail;
 using base::number_at;
 using base::text_at;

@@ -63,7 +63,7 @@ std::string transcript(const std::string& kind, const Json& object, const api::A
     out += fmt::format("### {}\n\n", step);
     table(&out, result);
   }
-  return base::cut_text(out, 512 * 1024);
+  return base::cut_text(out, std::size_t{512} << 10);
 }
 
 }  // namespace pgrunbook::plan

@@ -290,7 +290,7 @@ void remove_leftovers(const std::string& directory, int seconds) {
   if (!names) return;
   for (const std::string& name : *names) {
     if (!name.starts_with('.') || !name.ends_with(".part")) continue;
-    std::string path = directory + "/" + name;
+    std::string path = fmt::format("{}/{}", directory, name);
     struct stat st{};
     if (::lstat(path.c_str(), &st) == 0 && std::time(nullptr) - st.st_mtime > seconds) ::unlink(path.c_str());
   }

@@ -54,8 +54,11 @@ Result<std::string> sha256_file(const std::string& path) {
   if (!file) return fail(ErrorCode::kUnavailable, "cannot open " + path + ": " + std::strerror(errno));
   Sha256 h;
   std::vector<char> buffer(1 << 18);
-  while (std::size_t n = std::fread(buffer.data(), 1, buffer.size(), file.get()))
+  // Less than was asked for: the end of the file, or an error.
+  for (std::size_t n = buffer.size(); n == buffer.size();) {
+    n = std::fread(buffer.data(), 1, buffer.size(), file.get());
     h.update({buffer.data(), n});
+  }
   if (std::ferror(file.get()) != 0) return fail(ErrorCode::kUnavailable, "cannot read " + path);
   return h.hex();
 }

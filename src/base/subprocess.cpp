@@ -47,9 +47,9 @@ struct Layout {
 };
 
 [[noreturn]] void become(Layout& layout, int in, int out, int err) {
-  ::dup2(in, 0);
-  ::dup2(out, 1);
-  ::dup2(err, 2);
+  // Without its streams it would read and write ours.
+  if (in < 0 || out < 0 || err < 0 || ::dup2(in, 0) < 0 || ::dup2(out, 1) < 0 || ::dup2(err, 2) < 0)
+    ::_exit(127);
   ::signal(SIGPIPE, SIG_DFL);
   ::execvpe(layout.argv[0], layout.argv.data(), layout.environment.data());
   const char* text = std::strerror(errno);
