@@ -6,10 +6,15 @@
 
 out=build/$preset
 
-sweep_binaries() { # the image's own, and the proxy
+# The image's own, and the proxy. Lanes that come at the same time share one build tree: one after the other.
+sweep_binaries() {
   [ "${PGRUNBOOK_E2E_IMAGE:-}" != loaded ] || return 0
-  cmake --preset "$preset" >/dev/null
-  cmake --build --preset "$preset" --target pgrunbook pgrunbook-agent pgrunbook-proxy >"build/$preset/log" || fail "the $preset build failed"
+  mkdir -p "build/$preset"
+  (
+    flock 9
+    cmake --preset "$preset" >/dev/null
+    cmake --build --preset "$preset" --target pgrunbook pgrunbook-agent pgrunbook-proxy >"build/$preset/log" || { tail -n 40 "build/$preset/log" >&2; fail "the $preset build failed"; }
+  ) 9>"build/$preset/building"
 }
 
 container_pid() { # labels container
