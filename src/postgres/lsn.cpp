@@ -11,9 +11,8 @@ namespace {
 std::optional<std::uint64_t> half(std::string_view text) {
   if (text.empty() || text.size() > 8) return std::nullopt;
   std::uint64_t value = 0;
-  const char* end = text.data() + text.size();
-  auto [stop, code] = std::from_chars(text.data(), end, value, 16);
-  if (code != std::errc{} || stop != end) return std::nullopt;
+  auto [stop, code] = std::from_chars(text.data(), text.data() + text.size(), value, 16);
+  if (code != std::errc{} || stop != text.data() + text.size()) return std::nullopt;
   return value;
 }
 

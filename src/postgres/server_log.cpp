@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <cstdlib>
 
+#include <fmt/format.h>
+
 namespace pgrunbook::postgres {
 namespace {
 
@@ -385,7 +387,7 @@ std::vector<Complaint> complaints(std::string_view log) {
     std::string line = cut(e.line, 400);
     // Only the numbers tell a destroyed file from one of another version.
     if (auto at = e.details.find("PG_CONTROL_VERSION"); at != std::string::npos)
-      line = cut(line + " (" + e.details.substr(0, e.details.find('\n')) + ")", 400);
+      line = cut(fmt::format("{} ({})", line, e.details.substr(0, e.details.find('\n'))), 400);
     out.push_back({r.reason, r.trouble, r.what, line, e.level == kFatal});
   }
   return out;

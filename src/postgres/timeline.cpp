@@ -31,10 +31,10 @@ std::string_view next_word(std::string_view* line) {
 
 base::Result<TimelineId> TimelineId::parse_hex(std::string_view text) {
   std::uint32_t value = 0;
-  const char* end = text.data() + text.size();
-  auto [stop, code] = std::from_chars(text.data(), end, value, 16);
+  auto [stop, code] = std::from_chars(text.data(), text.data() + text.size(), value, 16);
+  bool whole = code == std::errc{} && stop == text.data() + text.size() && text.size() <= 8;
   bool upper = text.find_first_of("abcdef") == std::string_view::npos;
-  if (text.empty() || text.size() > 8 || code != std::errc{} || stop != end || !upper || value == 0) {
+  if (!whole || !upper || value == 0) {
     return base::fail(base::ErrorCode::kInvalid, fmt::format("'{:.40}' is no timeline", text));
   }
   return TimelineId(value);

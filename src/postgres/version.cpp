@@ -41,12 +41,11 @@ const Version* version_of_wal_magic(std::uint16_t magic) {
 
 base::Result<int> parse_major(std::string_view text) {
   int first = 0;
-  const char* end = text.data() + text.size();
-  auto [stop, code] = std::from_chars(text.data(), end, first);
+  auto [stop, code] = std::from_chars(text.data(), text.data() + text.size(), first);
   if (code == std::errc{} && first >= 10 && first < 90) return first;
-  if (code == std::errc{} && first == 9 && stop + 1 < end && *stop == '.' && stop[1] >= '0' &&
-      stop[1] <= '6') {
-    return 90 + (stop[1] - '0');
+  if (code == std::errc{} && first == 9) {
+    std::string_view rest = text.substr(static_cast<std::size_t>(stop - text.data()));
+    if (rest.size() > 1 && rest[0] == '.' && rest[1] >= '0' && rest[1] <= '6') return 90 + (rest[1] - '0');
   }
   return base::fail(base::ErrorCode::kInvalid, fmt::format("'{:.40}' is no version of PostgreSQL", text));
 }

@@ -17,6 +17,13 @@ using Reply = FakePostgres::Reply;
 
 Deadline soon() { return Deadline::after(seconds(10)); }
 
+TEST(SqlInteger, IsTheNumberOfAColumnAndZeroForNull) {
+  EXPECT_EQ(integer("0"), 0);
+  EXPECT_EQ(integer("-42"), -42);
+  EXPECT_EQ(integer("9223372036854775807"), 9'223'372'036'854'775'807);  // a bigint's greatest
+  EXPECT_EQ(integer(std::nullopt), 0);
+}
+
 TEST(Connections, AnswerInRowsWithAbsentNulls) {
   FakePostgres server([](const std::string&, const std::vector<std::string>&) {
     return Reply{{{"1", std::nullopt, ""}, {"zwei", "a\nb", "ä"}}};
