@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <condition_variable>
 #include <ctime>
 #include <mutex>
@@ -150,28 +151,19 @@ Result<> check_server(const ServerFacts& facts, const Repository& repository) {
   return {};
 }
 
-// Seconds since anything in the directory last changed.
-std::int64_t quiet_for(const std::string& directory) {
-  std::time_t newest = 0;
-  struct stat st{};
-  if (::stat(directory.c_str(), &st) == 0) newest = st.st_mtime;
-  auto names = base::list_directory(directory);
-  for (const std::string& name : names ? *names : std::vector<std::string>()) {
-    if (::lstat(fmt::format("{}/{}", directory, name).c_str(), &st) == 0)
-      newest = std::max(newest, st.st_mtime);
-  }
-  return std::time(nullptr) - newest;
-}
-
 // A kill leaves a directory without backup.json. Nobody counts it as a backup; after a day without a change
-// nobody writes it any more either.
+// nobody writes it any more either. A record that cannot be read may be that of a finished backup: only the
+// volume's word that there is none lets a directory go.
 void remove_left_behind(const Repository& repository, Report& report) {
   auto entries = repository.backups();
   if (!entries) return;
   for (const archive::BackupEntry& entry : *entries) {
+    if (entry.record) continue;
     std::string directory = repository.layout().backup_directory(entry.id);
-    if (base::exists(repository.layout().backup_json(entry.id)) || quiet_for(directory) < kAbandonedAfter)
-      continue;
+    auto quiet = quiet_for(directory);
+    if (!quiet || *quiet < kAbandonedAfter) continue;
+    auto finished = base::read_file(repository.layout().backup_json(entry.id));
+    if (finished || finished.error().code != ErrorCode::kNotFound) continue;
     if (base::remove_tree(directory))
       report.note("prepare", fmt::format("removed the unfinished backup {}", entry.id));
   }
@@ -188,7 +180,8 @@ class Workplace {
       if (errno != EEXIST) return base::fail(base::system_error("create directory", path));
       // Of a Job that was killed; or of one that works right now, which must not be disturbed.
       constexpr std::int64_t kSurelyDead = 600;
-      if (quiet_for(path) < kSurelyDead) {
+      PGR_ASSIGN(std::int64_t quiet, quiet_for(path));
+      if (quiet < kSurelyDead) {
         return base::fail(base::refused(
             "BackupInProgress", fmt::format("{} exists and changed in the last {} s", path, kSurelyDead),
             "another Job makes this backup, or was killed just now: try again later"));
@@ -490,6 +483,27 @@ class BackupRun {
 };
 
 }  // namespace
+
+Result<std::int64_t> quiet_for(const std::string& directory) {
+  struct stat st{};
+  if (::stat(directory.c_str(), &st) != 0) {
+    if (errno == ENOENT) return 0;
+    return base::fail(base::system_error("look at", directory));
+  }
+  std::time_t newest = st.st_mtime;
+  auto names = base::list_directory(directory);
+  if (!names && names.error().code == ErrorCode::kNotFound) return 0;
+  if (!names) return base::fail(names.error());
+  for (const std::string& name : *names) {
+    std::string path = fmt::format("{}/{}", directory, name);
+    if (::lstat(path.c_str(), &st) != 0) {
+      if (errno == ENOENT) return 0;
+      return base::fail(base::system_error("look at", path));
+    }
+    newest = std::max(newest, st.st_mtime);
+  }
+  return std::time(nullptr) - newest;
+}
 
 Result<Answer> run_backup_within(const Order& order, Report& report, const BackupLimits& limits) {
   PGR_TRY(check_order(order));

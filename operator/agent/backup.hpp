@@ -2,6 +2,8 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
+#include <string>
 
 #include "agent/agent.hpp"
 
@@ -14,6 +16,10 @@ struct BackupLimits {
   std::chrono::seconds archive{300};      // without a new segment in the repository
   std::chrono::hours whole{72};
 };
+
+// Seconds since anything in a directory last changed. An error where not all of it could be looked at; what
+// vanished under the look changed just now.
+[[nodiscard]] Result<std::int64_t> quiet_for(const std::string& directory);
 
 // run_backup with other limits; for tests.
 [[nodiscard]] Result<Answer> run_backup_within(const Order& order, Report& report,

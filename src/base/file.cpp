@@ -80,6 +80,13 @@ bool exists(const std::string& path) {
   return ::lstat(path.c_str(), &s) == 0;
 }
 
+Result<bool> is_there(const std::string& path) {
+  struct stat s{};
+  if (::lstat(path.c_str(), &s) == 0) return true;
+  if (errno == ENOENT || errno == ENOTDIR) return false;
+  return fail(system_error("look at", path));
+}
+
 Result<std::string> read_file(const std::string& path) {
   Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!fd.valid()) return fail(system_error("open", path));

@@ -37,7 +37,11 @@ class Fd {
 // kAlreadyExists, EACCES/EPERM kForbidden, the rest kUnavailable.
 [[nodiscard]] Error system_error(std::string_view act, std::string_view path);
 
+// False too where nobody can tell (EIO, ESTALE, ...): where "nothing is there" decides over what is removed
+// or written over, ask is_there.
 [[nodiscard]] bool exists(const std::string& path);
+// False only where the file system says so (ENOENT, ENOTDIR); any other failure is an error.
+[[nodiscard]] Result<bool> is_there(const std::string& path);
 [[nodiscard]] Result<std::string> read_file(const std::string& path);
 // Writes to a temporary name in the same directory, syncs, renames over `path`, syncs the directory.
 [[nodiscard]] Result<> replace_file(const std::string& path, std::string_view content, unsigned mode = 0640);

@@ -209,6 +209,73 @@ TEST_F(Backup, I19_WhatAKillLeftIsRemovedOnlyWhenItIsOld) {
   EXPECT_FALSE(base::exists(old));
 }
 
+// As on a volume that answers with an error now and then: a finished backup is always older than a day.
+TEST_F(Backup, I19_WhatCannotBeReadIsNotTakenForUnfinished) {
+  start_server();
+  auto directory = [&](const std::string& id) { return repository().layout().backup_directory(id); };
+  auto make_old = [&](const std::string& path) {
+    timespec times[2] = {{::time(nullptr) - 100000, 0}, {::time(nullptr) - 100000, 0}};
+    ::utimensat(AT_FDCWD, path.c_str(), times, AT_SYMLINK_NOFOLLOW);
+  };
+  auto make_all_old = [&](const std::string& path) {
+    for (const std::string& name : must(base::list_directory(path))) make_old(path + "/" + name);
+    make_old(path);
+  };
+  const std::string finished = "20261101T150405Z-00000001", locked = "20261102T150405Z-00000002",
+                    away = "20261103T150405Z-00000003", corrupt = "20261104T150405Z-00000004",
+                    unfinished = "20261105T150405Z-00000005";
+  for (const std::string& id : {finished, locked}) ASSERT_TRUE(run_backup(order(id), *report_).has_value());
+  for (const std::string& id : {corrupt, unfinished}) {
+    must(base::make_directories(directory(id)));
+    test::write_file(directory(id) + "/base.tar.zst", "half");
+  }
+  test::write_file(directory(corrupt) + "/backup.json", "{\"id\": ");
+  for (const std::string& id : {finished, locked, corrupt, unfinished}) make_all_old(directory(id));
+  must(base::make_directories(path("elsewhere"), 0700));
+  ASSERT_EQ(std::rename(directory(locked).c_str(), path("elsewhere/locked").c_str()), 0);
+  ASSERT_EQ(::symlink(path("elsewhere/locked").c_str(), directory(locked).c_str()), 0);
+  ASSERT_EQ(::symlink(path("elsewhere/away").c_str(), directory(away).c_str()), 0);
+  for (const std::string& id : {locked, away}) make_old(directory(id));
+
+  ASSERT_EQ(::chmod(path("elsewhere").c_str(), 0), 0);
+  auto answer = run_backup(order(), *report_);
+  ASSERT_EQ(::chmod(path("elsewhere").c_str(), 0700), 0);
+  ASSERT_TRUE(answer.has_value()) << answer.error().text();
+  for (const std::string& id : {finished, locked, away, corrupt})
+    EXPECT_TRUE(base::exists(directory(id))) << id;
+  EXPECT_FALSE(base::exists(directory(unfinished)));
+  EXPECT_TRUE(repository().backup(locked).has_value());
+}
+
+TEST_F(Backup, I19_OnlyWhatCouldBeLookedAtIsQuiet) {
+  must(base::make_directories(path("d"), 0700));
+  test::write_file(path("d/base.tar.zst"), "half");
+  timespec times[2] = {{::time(nullptr) - 5000, 0}, {::time(nullptr) - 5000, 0}};
+  for (const std::string& p : {path("d/base.tar.zst"), path("d")}) ::utimensat(AT_FDCWD, p.c_str(), times, 0);
+  EXPECT_GE(must(quiet_for(path("d"))), 5000);
+  EXPECT_EQ(must(quiet_for(path("none"))), 0);  // it was there when somebody asked
+  for (unsigned mode : {0300U, 0400U}) {        // its names cannot be read; or they can, but nothing of them
+    ASSERT_EQ(::chmod(path("d").c_str(), mode), 0);
+    auto quiet = quiet_for(path("d"));
+    ASSERT_FALSE(quiet.has_value()) << mode;
+    EXPECT_EQ(quiet.error().code, base::ErrorCode::kForbidden);
+  }
+  ASSERT_EQ(::chmod(path("d").c_str(), 0700), 0);
+  ASSERT_EQ(::symlink("loop", path("loop").c_str()), 0);
+  EXPECT_EQ(quiet_for(path("loop")).error().code, base::ErrorCode::kUnavailable);
+}
+
+TEST_F(Backup, AWorkplaceThatCannotBeLookedAtIsNotCleared) {
+  start_server();
+  must(base::make_directories(repository().layout().backups_directory()));
+  std::string place = repository().layout().backup_directory(kID);
+  ASSERT_EQ(::symlink(path("away").c_str(), place.c_str()), 0);
+  auto answer = run_backup(order(), *report_);
+  ASSERT_FALSE(answer.has_value());
+  EXPECT_EQ(answer.error().reason, "BackupInProgress");
+  EXPECT_TRUE(base::exists(place));
+}
+
 TEST_F(Backup, ASecondJobOfTheSameBackupDoesNotDisturbTheFirst) {
   start_server();
   must(base::make_directories(repository().layout().backup_directory(kID)));

@@ -62,6 +62,21 @@ TEST_F(Files, CreateLeavesAnExistingFileAlone) {
   EXPECT_FALSE(exists(directory / "nowhere"));
 }
 
+TEST_F(Files, AreMissingOnlyWhereTheFileSystemSaysSo) {
+  ASSERT_TRUE(create_file(directory / "f", "x").has_value());
+  ASSERT_EQ(::symlink("loop", (directory / "loop").c_str()), 0);
+  EXPECT_EQ(is_there(directory / "f").value_or(false), true);
+  EXPECT_EQ(is_there(directory / "loop").value_or(false), true) << "the link itself";
+  EXPECT_EQ(is_there(directory / "none").value_or(true), false);
+  EXPECT_EQ(is_there(directory / "none/below").value_or(true), false);
+  EXPECT_EQ(is_there(directory / "f/below").value_or(true), false);
+  auto unknown = is_there(directory / "loop/f");
+  ASSERT_FALSE(unknown.has_value());
+  EXPECT_EQ(unknown.error().code, ErrorCode::kUnavailable);
+  EXPECT_EQ(unknown.error().message,
+            "cannot look at " + (directory / "loop/f") + ": Too many levels of symbolic links");
+}
+
 TEST_F(Files, ReplaceGivesReadersTheOldOrTheNewWhole) {
   std::string path = directory / "f";
   ASSERT_TRUE(replace_file(path, std::string(20000, 'a')).has_value());
