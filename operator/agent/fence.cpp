@@ -79,8 +79,12 @@ Result<> still_stopped(const api::MemberRef& m, const postgres::ControlData& sto
           "action"));
     }
     // The last file that a server removes when it stops, and the first that it makes when it starts.
-    if (now && !base::exists(m.data_directory + "/postmaster.pid")) return {};
-    if (stale.passed()) return now ? Result<>() : base::fail(now.error());
+    auto pid_file = base::is_there(m.data_directory + "/postmaster.pid");
+    if (now && pid_file && !*pid_file) return {};
+    if (stale.passed()) {
+      if (!now) return base::fail(now.error());
+      return pid_file ? Result<>() : base::fail(pid_file.error());
+    }
     std::this_thread::sleep_for(std::chrono::milliseconds(100));
   }
 }
@@ -257,8 +261,9 @@ Result<Answer> fence_dead(const Order& order, const api::MemberRef& m, Report& r
   }
   FenceRecord record;
   if (auto there = read_fence(m.mount); there && there->action_uid == order.action.uid) record = *there;
-  bool finished = still_fenced(record, wal.end, base::exists(signal_path(m))) &&
-                  record.at_stake.is_object() && !record.at_stake.empty();
+  PGR_ASSIGN(bool has_signal, base::is_there(signal_path(m)));
+  bool finished =
+      still_fenced(record, wal.end, has_signal) && record.at_stake.is_object() && !record.at_stake.empty();
   if (!finished) {
     record.action_uid = order.action.uid;
     record.data_directory = m.data_directory;
@@ -290,13 +295,14 @@ Result<Answer> fence_or_find(const Order& order, const api::MemberRef& m, Report
     auto control = order.fence.salvage.empty() ? control_data_of(m.data_directory)
                                                : Result<postgres::ControlData>(postgres::ControlData{});
     if (!control) return base::fail(control.error());
-    if (same && order.fence.salvage.empty() && still_fenced(*there, *control, base::exists(signal_path(m))) &&
+    PGR_ASSIGN(bool has_signal, base::is_there(signal_path(m)));
+    if (same && order.fence.salvage.empty() && still_fenced(*there, *control, has_signal) &&
         there->at_stake.is_object() && !there->at_stake.empty()) {
       PGR_ASSIGN(auto repository, open_repository(order));
       PGR_TRY(mark(&repository, there->live_timeline, there->timeline));
       return fenced(m, *there, control->state);
     }
-    if (!same && base::exists(signal_path(m))) {
+    if (!same && has_signal) {
       return base::fail(
           base::refused("FencedByAnother",
                         fmt::format("the volume of {} is fenced by action {}", m.name, there->action_uid),
@@ -325,8 +331,8 @@ Result<Answer> unfence(const Order& order, const api::MemberRef& m) {
   if (!record) return base::fail(record.error());
   if (record->action_uid != order.action.uid) {
     // A fence of an earlier life: a restore has since exchanged the directory that carries its signal.
-    if (!base::exists(signal_path(m)))
-      return succeeded("NotFenced", fmt::format("{} carries no fence of this action", m.name));
+    PGR_ASSIGN(bool has_signal, base::is_there(signal_path(m)));
+    if (!has_signal) return succeeded("NotFenced", fmt::format("{} carries no fence of this action", m.name));
     return base::fail(base::refused(
         "FencedByAnother", fmt::format("the fence on {} is of action {}", m.name, record->action_uid),
         "only that action takes it off again"));

@@ -35,6 +35,7 @@ Result<std::string> replace(const std::string& path, const std::string& was, con
 Result<Json> clean_configuration(const std::string& data, const Json& former) {
   Json out = Json::object();
   auto conf = base::read_file(data + "/postgresql.auto.conf");
+  if (!conf && conf.error().code != base::ErrorCode::kNotFound) return base::fail(conf.error());
   if (conf) {
     PGR_ASSIGN(out["settings"], replace(data + "/postgresql.auto.conf", *conf, without_setup(*conf, former)));
   }
@@ -66,7 +67,8 @@ Result<Json> leave(const Order& order, const api::MemberRef& member, Report& rep
   const std::string& data = member.data_directory;
   Json result = {{"role", "NotThere"}};
   bool running = base::at(order.leave, {"running"}) == true;
-  if (base::exists(data + "/PG_VERSION") && !running) {
+  PGR_ASSIGN(bool has_data, base::is_there(data + "/PG_VERSION"));
+  if (has_data && !running) {
     PGR_ASSIGN(auto control, control_data_of(data));
     if (!control.shut_down() && !after_killed_job(order)) {
       return base::fail(base::refused(
@@ -78,7 +80,8 @@ Result<Json> leave(const Order& order, const api::MemberRef& member, Report& rep
     PGR_TRY(kept.keep(data));
     auto change = [&]() -> Result<Json> {
       Json changed = Json::object();
-      if (base::exists(data + "/standby.signal") || base::exists(data + "/recovery.signal")) {
+      PGR_ASSIGN(bool signal, has_signal_file(data));
+      if (signal) {
         // A fenced server is read-only; its data are an undo, not a database that anybody logs in to.
         changed["role"] = "LeftBehindTheFence";
       } else {
@@ -97,6 +100,7 @@ Result<Json> leave(const Order& order, const api::MemberRef& member, Report& rep
     result.update(*changed);
   } else if (running) {
     auto conf = base::read_file(data + "/postgresql.auto.conf");
+    if (!conf && conf.error().code != base::ErrorCode::kNotFound) return base::fail(conf.error());
     if (conf && is_our_archive_command(*conf)) {
       return base::fail(base::refused("StillArchiving",
                                       fmt::format("{} still names the agent", data + "/postgresql.auto.conf"),

@@ -82,7 +82,8 @@ Result<> attempt(const RestoreWal& order, const WalName& name) {
   if (!order.salvage.empty()) {
     std::string salvaged = repository->layout().salvage_file(order.salvage, name);
     look_again(salvaged);
-    if (base::exists(salvaged)) return deliver(*repository, name, salvaged, order.path);
+    PGR_ASSIGN(bool there, base::is_there(salvaged));
+    if (there) return deliver(*repository, name, salvaged, order.path);
   }
   std::string stored = repository->layout().wal_file(name);
   look_again(stored);

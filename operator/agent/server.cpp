@@ -71,6 +71,12 @@ base::Result<int> major_of(const std::string& data_directory) {
   return postgres::parse_major(text);
 }
 
+base::Result<bool> has_signal_file(const std::string& data_directory) {
+  PGR_ASSIGN(bool standby, base::is_there(data_directory + "/standby.signal"));
+  if (standby) return true;
+  return base::is_there(data_directory + "/recovery.signal");
+}
+
 base::Result<postgres::ControlData> control_data_of(const std::string& data_directory) {
   PGR_ASSIGN(int major, major_of(data_directory));
   PGR_ASSIGN(std::string program, postgres::find_program("pg_controldata", major));

@@ -18,6 +18,8 @@ namespace pgrunbook::agent {
 
 // Major version of a data directory, from PG_VERSION. kNotFound where there is none.
 [[nodiscard]] base::Result<int> major_of(const std::string& data_directory);
+// Whether a server started there would be a standby, or recover: standby.signal or recovery.signal.
+[[nodiscard]] base::Result<bool> has_signal_file(const std::string& data_directory);
 // pg_controldata of the directory's own major version.
 [[nodiscard]] base::Result<postgres::ControlData> control_data_of(const std::string& data_directory);
 

@@ -31,7 +31,8 @@ Result<unsigned> mode_of(const std::string& path) {
 }
 
 Result<> must_be_stopped(const postgres::ControlData& control, const std::string& data_directory) {
-  if (base::exists(data_directory + "/standby.signal") || base::exists(data_directory + "/recovery.signal")) {
+  PGR_ASSIGN(bool signal, has_signal_file(data_directory));
+  if (signal) {
     return base::fail(base::refused(
         "NotPrimary", fmt::format("{} holds a signal file of a standby or a fence", data_directory),
         "set up archiving on the primary"));
@@ -187,7 +188,8 @@ Result<Answer> set_up(const Order& order, const api::MemberRef& member, Report& 
 
 Result<> KeptFiles::keep(const std::string& data_directory) const {
   std::string list = directory_ + "/kept.json";
-  if (base::exists(list)) return {};
+  PGR_ASSIGN(bool kept, base::is_there(list));
+  if (kept) return {};
   PGR_TRY(base::make_directories(directory_, 0750));
   Json files = Json::object();
   for (const char* name : kFiles) {
@@ -207,7 +209,8 @@ Result<> KeptFiles::keep(const std::string& data_directory) const {
 
 Result<> KeptFiles::put_back(const std::string& data_directory) const {
   // It is written before the first change: without it there was none.
-  if (!base::exists(directory_ + "/kept.json")) return {};
+  PGR_ASSIGN(bool kept, base::is_there(directory_ + "/kept.json"));
+  if (!kept) return {};
   PGR_ASSIGN(std::string text, base::read_file(directory_ + "/kept.json"));
   PGR_ASSIGN(Json list, base::parse_json(text, "kept.json"));
   for (const char* name : kFiles) {

@@ -226,7 +226,8 @@ Result<Put> put_bytes_if_absent(std::string_view content, const std::string& tar
 
 Result<> get_file(const std::string& source, const std::string& destination,
                   const std::function<Result<>(std::string_view)>& inspect) {
-  if (!base::exists(source)) return base::fail(ErrorCode::kNotFound, fmt::format("{} is not there", source));
+  PGR_ASSIGN(bool there, base::is_there(source));
+  if (!there) return base::fail(ErrorCode::kNotFound, fmt::format("{} is not there", source));
   auto opened = open_temporary(destination);
   if (!opened) {
     base::Error e = opened.error();

@@ -74,6 +74,13 @@ TEST_F(Fence, WaitsForTheStopThenCountsWhatIsLeft) {
   EXPECT_EQ(must_succeed(stranger).reason, "NotFenced");
   EXPECT_TRUE(base::exists(primary_mount() + "/.pgrunbook/fence.json"));
   ASSERT_EQ(std::rename(aside.c_str(), signal.c_str()), 0);
+  // Nobody can tell whether the signal is there.
+  std::string moved = primary_mount() + "/moved";
+  ASSERT_EQ(std::rename(primary.data().c_str(), moved.c_str()), 0);
+  std::filesystem::create_symlink("data", primary.data());
+  EXPECT_THAT(run(stranger).message, HasSubstr("cannot look at " + signal));
+  std::filesystem::remove(primary.data());
+  ASSERT_EQ(std::rename(moved.c_str(), primary.data().c_str()), 0);
   must_succeed(order(api::jobs::kUnfence, 2, "primary"));
   EXPECT_EQ(must_succeed(order(api::jobs::kUnfence, 2, "primary")).reason, "NotFenced");
   EXPECT_EQ(state(1), archive::TimelineState::kLive);

@@ -106,6 +106,19 @@ TEST_F(LeaveJob, AServerThatRunsIsNotTouched) {
   EXPECT_TRUE(base::exists(primary_mount() + "/.pgrunbook/bin"));
 }
 
+// Its configuration still names the agent, as far as anybody can tell.
+TEST_F(LeaveJob, WhereTheDataCannotBeLookedAtTheAgentStays) {
+  Server& primary = make_primary();
+  Answer made = must_succeed(setup_order());
+  std::string moved = primary_mount() + "/moved";
+  ASSERT_EQ(std::rename(primary.data().c_str(), moved.c_str()), 0);
+  std::filesystem::create_symlink("data", primary.data());  // every look below it fails
+  Order leave = leave_order(made);
+  EXPECT_THAT(run(leave).message, HasSubstr("cannot look at " + primary.data() + "/PG_VERSION"));
+  EXPECT_TRUE(base::exists(primary_mount() + "/.pgrunbook/bin"));
+  EXPECT_TRUE(base::exists(primary_mount() + "/.pgrunbook/before-setup"));
+}
+
 TEST_F(LeaveJob, ARoleThatOwnsSomethingElsewhereHoldsItAndAllIsPutBack) {
   Server& primary = make_primary();
   Answer made = must_succeed(setup_order());

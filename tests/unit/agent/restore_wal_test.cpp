@@ -1,6 +1,7 @@
 #include "agent/restore_wal.hpp"
 
 #include <thread>
+#include <unistd.h>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -215,6 +216,18 @@ TEST_F(RestoreWalCommand, M4_SalvagedSegmentsAreSeenOnlyByTheActionThatNamesThem
   EXPECT_EQ(fetch(kThird, {"--salvage", "action-2"}).exit_code, 1);
   EXPECT_EQ(fetch(kThird, {"--salvage", "action-1"}).exit_code, 0);
   EXPECT_EQ(delivered(), test::segment_bytes({.fill = 's'}));
+}
+
+// The archive's own file under the same name may be another one, or end earlier.
+TEST_F(RestoreWalCommand, M4_ASalvagedSegmentThatCannotBeLookedAtIsNotPassedOver) {
+  archive();
+  std::string salvaged =
+      repository_.layout().salvage_file("action-1", must(postgres::parse_wal_name(kThird)));
+  std::string below = salvaged.substr(0, salvaged.find("/action-1"));
+  must(base::make_directories(below));
+  ASSERT_EQ(::symlink("action-1", (below + "/action-1").c_str()), 0);
+  EXPECT_EQ(fetch(kThird, {"--salvage", "action-1", "--attempts", "1"}).exit_code, 200);
+  EXPECT_EQ(delivered(), "nothing");
 }
 
 }  // namespace

@@ -181,6 +181,12 @@ TEST_F(VolumeStore, NotThereIsNotFound) {
   EXPECT_EQ(get_bytes(target_).error().code, base::ErrorCode::kNotFound);
 }
 
+TEST_F(VolumeStore, WhatCannotBeLookedAtIsNotSaidToBeMissing) {
+  ASSERT_EQ(::symlink("loop", (directory_ / "loop").c_str()), 0);
+  EXPECT_EQ(get_file(directory_ / "loop/x.zst", directory_ / "x").error().code,
+            base::ErrorCode::kUnavailable);
+}
+
 TEST_F(VolumeStore, LeftoversOfKilledWritersGoWhenTheyAreOld) {
   std::string part = directory_ / ".x.host.1.abcd.part";
   test::write_file(part, "half");
