@@ -37,9 +37,11 @@ base::Result<std::uint64_t> inode_or_zero(const std::string& path) {
 }  // namespace
 
 base::Json to_json(const ExchangeJournal& j) {
-  return {{"actionUID", j.action_uid}, {"dataDirectory", j.data_directory}, {"sibling", j.sibling},
-          {"oldInode", j.old_inode},   {"newInode", j.new_inode},           {"state", j.state},
-          {"result", j.result}};
+  base::Json json = {{"actionUID", j.action_uid}, {"dataDirectory", j.data_directory}, {"sibling", j.sibling},
+                     {"oldInode", j.old_inode},   {"newInode", j.new_inode},           {"state", j.state},
+                     {"result", j.result}};
+  if (j.served) json["served"] = *j.served;
+  return json;
 }
 
 base::Result<ExchangeJournal> exchange_journal_from_json(const base::Json& json) {
@@ -50,6 +52,8 @@ base::Result<ExchangeJournal> exchange_journal_from_json(const base::Json& json)
   j.old_inode = static_cast<std::uint64_t>(base::number_at(json, {"oldInode"}));
   j.new_inode = static_cast<std::uint64_t>(base::number_at(json, {"newInode"}));
   j.state = base::text_at(json, {"state"});
+  if (const base::Json& served = base::at(json, {"served"}); served.is_boolean())
+    j.served = served.get<bool>();
   j.result = base::at(json, {"result"});
   if (j.action_uid.empty() || j.data_directory.empty() || j.sibling.empty() || j.new_inode == 0) {
     return base::fail(base::ErrorCode::kCorrupt, "the journal of an exchange lacks fields");
@@ -96,8 +100,36 @@ base::Result<Placed> where_are_we(const ExchangeJournal& journal) {
                     fmt::format("somebody replaced it; compare with {}", journal.sibling));
 }
 
+base::Result<std::string> place_of_new(const ExchangeJournal& journal) {
+  for (const std::string& path : {journal.data_directory, journal.sibling, aside_of(journal.sibling)}) {
+    PGR_ASSIGN(std::uint64_t inode, inode_or_zero(path));
+    if (inode == journal.new_inode) return path;
+  }
+  return base::fail(base::ErrorCode::kNotFound,
+                    fmt::format("the directory that action {} made lies neither in {} nor beside it",
+                                journal.action_uid, journal.data_directory));
+}
+
+base::Result<bool> new_lies_beside(const ExchangeJournal& journal) {
+  PGR_ASSIGN(std::uint64_t beside, inode_or_zero(journal.sibling));
+  if (beside == 0) return false;
+  if (beside == journal.new_inode && beside != journal.old_inode) return true;
+  bool former = beside == journal.old_inode;
+  return base::fail(
+      base::ErrorCode::kConflict,
+      fmt::format("{} is {}, not the one that action {} made: it is not removed", journal.sibling,
+                  former ? fmt::format("the directory that was {} before", journal.data_directory)
+                         : "another directory",
+                  journal.action_uid),
+      former
+          ? "was it undone twice at once? the former data are safe there: with the member stopped, let the "
+            "two directories change places by hand"
+          : "somebody put it there; move it away, then undo again");
+}
+
 base::Result<> exchange(const std::string& from, const std::string& to) {
-  if (!base::exists(to)) return rename_path(from, to);
+  PGR_ASSIGN(bool there, base::is_there(to));
+  if (!there) return rename_path(from, to);
   if (::syscall(SYS_renameat2, AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), kRenameExchange) == 0) {
     PGR_TRY(base::sync_path(parent_of(to)));
     if (parent_of(from) != parent_of(to)) PGR_TRY(base::sync_path(parent_of(from)));

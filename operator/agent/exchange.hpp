@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "base/json.hpp"
@@ -19,6 +20,8 @@ struct ExchangeJournal {
   std::uint64_t old_inode = 0;  // of the data directory before; 0 = there was none (an empty volume)
   std::uint64_t new_inode = 0;
   std::string state = "Prepared";  // Prepared | Exchanged | Undone: what the writer knew; the inodes decide
+  // In an undone one: whether a server of the member ran on the new directory, or nobody can tell.
+  std::optional<bool> served{};
   base::Json result = base::Json::object();  // what Recover answered
 };
 
@@ -40,6 +43,13 @@ enum class Placed {
 };
 // Looks at the inodes. kConflict when the data directory is neither: somebody else has replaced it.
 [[nodiscard]] base::Result<Placed> where_are_we(const ExchangeJournal& journal);
+
+// Where the new directory lies: in place, beside it, or where two renames were cut off. kNotFound where it is
+// in none of these.
+[[nodiscard]] base::Result<std::string> place_of_new(const ExchangeJournal& journal);
+// Whether the new directory lies under `sibling`, false where nothing does. kConflict where something else
+// does: before an undo has ended that is the former data, and it must not be removed, nor called the copy.
+[[nodiscard]] base::Result<bool> new_lies_beside(const ExchangeJournal& journal);
 
 // Brings the new directory into place. One renameat2(RENAME_EXCHANGE), a plain rename where there was no
 // directory, or two renames where the file system cannot exchange; the parent is synced. Doing it again does

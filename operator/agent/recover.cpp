@@ -337,8 +337,10 @@ Result<std::optional<Answer>> answered_before(const Work& w) {
   }
   PGR_ASSIGN(Placed placed, where_are_we(*journal));
   if (placed == Placed::kOldInPlace) {
-    if (directory_inode(journal->sibling).value_or(0) != journal->new_inode)
+    auto made = place_of_new(*journal);
+    if (!made && made.error().code == base::ErrorCode::kNotFound)
       return std::nullopt;  // half done: from the beginning
+    if (!made) return base::fail(made.error());
   }
   PGR_TRY(exchange_forward(*journal));
   journal->state = "Exchanged";

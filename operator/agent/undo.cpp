@@ -43,53 +43,74 @@ Result<> retire(const Order& order, const ExchangeJournal& journal, bool served)
       timeline, served ? archive::TimelineState::kAbandoned : archive::TimelineState::kRetired);
 }
 
-Result<Answer> nothing_to_exchange(const api::MemberRef& m, const std::string& uid) {
+// Recover writes its journal when the new directory is whole and before it exchanges anything: without one
+// no server of the member can have run on it.
+Result<Answer> half_made_goes(const api::MemberRef& m, const std::string& uid) {
   std::string sibling = sibling_of(m.data_directory, uid);
-  bool there = base::exists(sibling);
-  PGR_TRY(base::remove_tree(sibling));
+  auto beside = directory_inode(sibling);
+  bool there = beside || beside.error().code != base::ErrorCode::kNotFound;
+  if (there) {
+    if (!beside) return base::fail(beside.error());
+    auto data = directory_inode(m.data_directory);
+    if (!data && data.error().code != base::ErrorCode::kNotFound) return base::fail(data.error());
+    if (data && *data == *beside) {
+      return base::fail(base::ErrorCode::kConflict,
+                        fmt::format("{} is the data directory itself: it is not removed", sibling),
+                        "look at how the volume is mounted");
+    }
+    PGR_TRY(base::remove_tree(sibling));
+  }
   return succeeded(
       "NothingToUndo",
       there ? fmt::format("the half-made directory {} is removed", sibling) : "nothing had been exchanged",
       {{"exchanged", false}});
 }
 
+// What is left to do once the journal says Undone. Each of it can be done again, and is by the next try.
+Result<Answer> finish(const Order& order, const ExchangeJournal& journal) {
+  if (journal.served) PGR_TRY(retire(order, journal, *journal.served));
+  // Looked at directly before it is removed: another undo may have exchanged the directories meanwhile.
+  PGR_ASSIGN(bool there, new_lies_beside(journal));
+  Json result = {{"exchanged", true}};
+  std::string message = journal.old_inode == 0 ? "the volume has no data directory, as before"
+                                               : "the old directory is back in its place";
+  if (journal.served == false) {
+    PGR_TRY(there ? base::remove_tree(journal.sibling) : Result<>());
+  } else if (there) {
+    result["keptDirectory"] = journal.sibling;
+    message += fmt::format("; what was written since is kept in {}", journal.sibling);
+  }
+  return succeeded("Undone", message, result);
+}
+
 Result<Answer> undo(const Order& order, const api::MemberRef& m, Report& report) {
   std::string uid = base::text_at(order.undo, {"actionUID"}, order.action.uid);
   PGR_TRY(archive::check_word(uid, "the uid of an action"));
   auto journal = read_journal(m.mount, uid);
-  if (!journal && journal.error().code == base::ErrorCode::kNotFound) return nothing_to_exchange(m, uid);
+  if (!journal && journal.error().code == base::ErrorCode::kNotFound) return half_made_goes(m, uid);
   if (!journal) return base::fail(journal.error());
-  if (journal->state == "Undone") {
-    Json result = {{"exchanged", true}};
-    if (base::exists(journal->sibling)) result["keptDirectory"] = journal->sibling;
-    return succeeded("Undone", "the old directory is back in its place", result);
-  }
+  if (journal->state == "Undone") return finish(order, *journal);
   PGR_ASSIGN(Placed placed, where_are_we(*journal));
-  if (placed == Placed::kOldInPlace && journal->state == "Prepared") {
-    journal->state = "Undone";
-    PGR_TRY(retire(order, *journal, false));
-    PGR_TRY(write_journal(m.mount, *journal));
-    return nothing_to_exchange(m, uid);
+  auto where = place_of_new(*journal);
+  if (!where && where.error().code != base::ErrorCode::kNotFound) return base::fail(where.error());
+  auto control = where ? control_data_of(*where) : base::fail(where.error());
+  if (placed != Placed::kOldInPlace) {
+    if (!control) return base::fail(control.error());
+    PGR_TRY(must_not_run(order, *control, *where));
   }
-  std::string where = placed == Placed::kNewInPlace ? journal->data_directory : journal->sibling;
-  PGR_ASSIGN(auto control, control_data_of(where));
-  PGR_TRY(must_not_run(order, control, where));
-  bool served = !never_started(*journal, control);
+  // The old directory in its place does not say that the new one never was there: Recover may have been
+  // killed before it wrote Exchanged, and an undo after it had exchanged back. Only pg_control tells.
+  bool served = !control || !never_started(*journal, *control);
+  bool nothing = placed == Placed::kOldInPlace && journal->state == "Prepared" && !served;
   report.note("exchange", fmt::format("{} goes back to its place", journal->sibling));
   PGR_TRY(exchange_back(*journal));
-  PGR_TRY(retire(order, *journal, served));
   journal->state = "Undone";
+  journal->served = served;
   PGR_TRY(write_journal(m.mount, *journal));
-  Json result = {{"exchanged", true}};
-  if (served) {
-    result["keptDirectory"] = journal->sibling;
-  } else {
-    PGR_TRY(base::remove_tree(journal->sibling));
-  }
-  std::string message = journal->old_inode == 0 ? "the volume has no data directory, as before"
-                                                : "the old directory is back in its place";
-  if (served) message += fmt::format("; what was written since is kept in {}", journal->sibling);
-  return succeeded("Undone", message, result);
+  PGR_ASSIGN(Answer answer, finish(order, *journal));
+  if (!nothing) return answer;
+  return succeeded("NothingToUndo", fmt::format("the half-made directory {} is removed", journal->sibling),
+                   {{"exchanged", false}});
 }
 
 }  // namespace

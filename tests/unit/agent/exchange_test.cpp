@@ -96,6 +96,27 @@ TEST_F(Exchange, AStrangersDirectoryIsNeverTouched) {
   EXPECT_EQ(who(journal_.data_directory), "stranger");
 }
 
+TEST_F(Exchange, TheNewDirectoryIsFoundWhereverItLies) {
+  EXPECT_EQ(*place_of_new(journal_), journal_.sibling);
+  EXPECT_TRUE(new_lies_beside(journal_).value_or(false));
+  ASSERT_TRUE(exchange_forward(journal_));
+  EXPECT_EQ(*place_of_new(journal_), journal_.data_directory);
+  auto former = new_lies_beside(journal_);
+  ASSERT_FALSE(former);
+  EXPECT_EQ(former.error().code, base::ErrorCode::kConflict);
+  // The way back, cut off after the second of three renames.
+  ASSERT_EQ(::rename(journal_.data_directory.c_str(), (journal_.sibling + ".aside").c_str()), 0);
+  ASSERT_EQ(::rename(journal_.sibling.c_str(), journal_.data_directory.c_str()), 0);
+  EXPECT_EQ(*place_of_new(journal_), journal_.sibling + ".aside");
+  EXPECT_FALSE(new_lies_beside(journal_).value_or(true));
+  ASSERT_TRUE(exchange_back(journal_));
+  EXPECT_EQ(*place_of_new(journal_), journal_.sibling);
+  ASSERT_EQ(::rename(journal_.sibling.c_str(), (root_ + "/elsewhere").c_str()), 0);
+  EXPECT_EQ(place_of_new(journal_).error().code, base::ErrorCode::kNotFound);
+  make("data.pgrunbook-1", "stranger");
+  EXPECT_EQ(new_lies_beside(journal_).error().code, base::ErrorCode::kConflict);
+}
+
 TEST_F(Exchange, ALinkIsRefused) {
   ASSERT_EQ(::symlink("data", (root_ + "/link").c_str()), 0);
   auto inode = directory_inode(root_ + "/link");
@@ -110,6 +131,12 @@ TEST_F(Exchange, TheJournalComesBackAsItWas) {
   auto read = read_journal(root_, "uid-1");
   ASSERT_TRUE(read);
   EXPECT_EQ(to_json(*read), to_json(journal_));
+  EXPECT_FALSE(read->served.has_value());
+  for (bool served : {false, true}) {
+    journal_.served = served;
+    ASSERT_TRUE(write_journal(root_, journal_));
+    EXPECT_EQ(read_journal(root_, "uid-1")->served, served);
+  }
   EXPECT_EQ(read_journal(root_, "uid-2").error().code, base::ErrorCode::kNotFound);
 }
 
