@@ -95,6 +95,8 @@ void say_health(World& world, const plan::SceneView& scene, const std::vector<pl
   if (ill) {
     if (auto list = world.api.list(kube::kinds::kRestore, world.ns, {}, World::soon()); list)
       facts.restores = at(*list, {"items"});
+    if (auto list = world.api.list(kube::kinds::kFailover, world.ns, {}, World::soon()); list)
+      facts.failovers = at(*list, {"items"});
   }
   plan::say_health(say, health, plan::judge_health(scene, health, facts));
 }

@@ -215,15 +215,16 @@ std::string stamp(const std::string& time) {
   return digits.size() == 12 ? digits.substr(0, 8) + "-" + digits.substr(8) : digits;
 }
 
-bool ended_in_vain(const Json& restore) {
-  std::string phase = text_at(restore, {"status", "phase"});
+bool ended_in_vain(const Json& action) {
+  std::string phase = text_at(action, {"status", "phase"});
   return phase == "Failed" || phase == "Cancelled";
 }
 
-std::string free_name(const std::string& base_name, const Json& restores) {
+// Of those that ended in vain none is tried again under its name.
+std::string free_name(const std::string& base_name, const Json& actions) {
   for (int i = 1; i < 100; ++i) {
     std::string name = i == 1 ? base_name : fmt::format("{}-{}", base_name, i);
-    bool taken = std::any_of(restores.begin(), restores.end(), [&](const Json& r) {
+    bool taken = std::any_of(actions.begin(), actions.end(), [&](const Json& r) {
       return text_at(r, {"metadata", "name"}) == name && ended_in_vain(r);
     });
     if (!taken) return name;
@@ -231,8 +232,8 @@ std::string free_name(const std::string& base_name, const Json& restores) {
   return base_name;
 }
 
-std::string action_name(const SceneView& scene, const char* what, const Symptom& s, const Json& restores) {
-  return free_name(fmt::format("{}-{}-{}", scene.topology.substr(0, 36), what, stamp(s.since)), restores);
+std::string action_name(const SceneView& scene, const char* what, const Symptom& s, const Json& actions) {
+  return free_name(fmt::format("{}-{}-{}", scene.topology.substr(0, 36), what, stamp(s.since)), actions);
 }
 
 std::string restore_yaml(const SceneView& scene, const std::string& name, const std::string& to,
@@ -244,11 +245,11 @@ std::string restore_yaml(const SceneView& scene, const std::string& name, const 
       api::kApiVersion, name, scene.ns, scene.topology, to, salvage ? "  salvage: StoppedPrimary\n" : "");
 }
 
-std::string failover_yaml(const SceneView& scene, const Symptom& s, const std::string& to) {
+std::string failover_yaml(const SceneView& scene, const std::string& name, const std::string& to) {
   return fmt::format(
-      "apiVersion: {}\nkind: Failover\nmetadata: {{name: {}-cutover-{}, namespace: {}}}\nspec:\n"
+      "apiVersion: {}\nkind: Failover\nmetadata: {{name: {}, namespace: {}}}\nspec:\n"
       "  topologyRef: {{name: {}}}\n  type: Cutover\n  candidate: {}\n",
-      api::kApiVersion, scene.topology.substr(0, 36), stamp(s.since), scene.ns, scene.topology, to);
+      api::kApiVersion, name, scene.ns, scene.topology, to);
 }
 
 // The member to restore onto: one that does not run, else the first that is not the primary.
@@ -306,7 +307,7 @@ WayOut by_restore(const SceneView& scene, const MemberView& member, const Sympto
             fmt::format("PostgresRestore {} has restored it on {}: move the clients there with the Failover "
                         "below, and approve its plan",
                         name, onto),
-            failover_yaml(scene, s, onto)};
+            failover_yaml(scene, action_name(scene, "cutover", s, facts.failovers), onto)};
       }
       return {fmt::format("PostgresRestore {} is to restore it on {}: see its status, it may wait for an "
                           "approval",

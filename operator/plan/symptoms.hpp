@@ -65,6 +65,7 @@ struct Symptom {
 struct MendFacts {
   bool has_backup = false;        // a completed one
   Json restores = Json::array();  // the namespace's PostgresRestores
+  Json failovers = Json::array();
 };
 struct WayOut {
   std::string hint;

@@ -269,7 +269,7 @@ base::Json as_json(const YAML::Node& node) {
 }
 
 TEST(WayOut, DestroyedPrimaryIsSalvaged) {
-  WayOut way = way_out(scene(), scene().members[0], known("ControlFileDestroyed", false), {true, {}});
+  WayOut way = way_out(scene(), scene().members[0], known("ControlFileDestroyed", false), {true, {}, {}});
   EXPECT_THAT(way.hint, AllOf(HasSubstr("no pg_resetwal"), HasSubstr("candidate: postgresql-standby")));
   base::Json object = as_json(YAML::Load(way.yaml));
   EXPECT_EQ(object["kind"], "PostgresRestore");
@@ -287,8 +287,8 @@ TEST(WayOut, DestroyedPrimaryIsSalvaged) {
 TEST(WayOut, FollowsWhatWasDone) {
   SceneView s = scene();
   Symptom symptom = known("ControlFileDestroyed", false);
-  auto way = [&](base::Json restores) {
-    return way_out(s, s.members[0], symptom, {true, std::move(restores)});
+  auto way = [&](base::Json restores, base::Json failovers = base::Json::array()) {
+    return way_out(s, s.members[0], symptom, {true, std::move(restores), std::move(failovers)});
   };
   // The name of one that failed is used up.
   EXPECT_THAT(way(base::Json::array({restore("tfrs-salvage-20261128-1000", "Failed")})).yaml,
@@ -302,6 +302,11 @@ TEST(WayOut, FollowsWhatWasDone) {
   auto spec = api::failover_spec(failover["spec"]);
   ASSERT_TRUE(spec) << spec.error().text();
   EXPECT_EQ(spec->candidate, "postgresql-standby");
+  EXPECT_EQ(failover["metadata"]["name"], "tfrs-cutover-20261128-1000");
+  base::Json tried = {{"metadata", {{"name", "tfrs-cutover-20261128-1000"}}},
+                      {"status", {{"phase", "Failed"}}}};
+  EXPECT_THAT(way(base::Json::array({restore("by-hand", "Completed")}), base::Json::array({tried})).yaml,
+              HasSubstr("name: tfrs-cutover-20261128-1000-2,"));
   // Not those of another incident, nor without what only this volume holds.
   EXPECT_THAT(way(base::Json::array({restore("old", "Completed", true, "2026-11-28T09:59:00Z")})).yaml,
               HasSubstr("PostgresRestore"));
@@ -311,20 +316,20 @@ TEST(WayOut, FollowsWhatWasDone) {
 
 TEST(WayOut, WithoutBackupOrMemberNothingIsPromised) {
   SceneView s = scene();
-  WayOut bare = way_out(s, s.members[0], known("ControlFileDestroyed", false), {false, {}});
+  WayOut bare = way_out(s, s.members[0], known("ControlFileDestroyed", false), {false, {}, {}});
   EXPECT_EQ(bare.yaml, "");
   EXPECT_THAT(bare.hint, AllOf(HasSubstr("no backup is complete"), HasSubstr("no pg_resetwal")));
   s.members.pop_back();
-  WayOut alone = way_out(s, s.members[0], known("ControlFileDestroyed", false), {true, {}});
+  WayOut alone = way_out(s, s.members[0], known("ControlFileDestroyed", false), {true, {}, {}});
   EXPECT_EQ(alone.yaml, "");
   EXPECT_THAT(alone.hint, HasSubstr("no other member"));
 }
 
 TEST(WayOut, DamageInOneThatServesIsRestoredBeside) {
-  WayOut way = way_out(scene(), scene().members[0], known("PageDamaged", true), {true, {}});
+  WayOut way = way_out(scene(), scene().members[0], known("PageDamaged", true), {true, {}, {}});
   EXPECT_THAT(way.yaml, AllOf(HasSubstr("postgresql-standby"), Not(HasSubstr("salvage:"))));
   // A standby is restored onto again; it needs no cutover.
-  WayOut standby = way_out(scene(), scene().members[1], known("CheckpointLost", false), {true, {}});
+  WayOut standby = way_out(scene(), scene().members[1], known("CheckpointLost", false), {true, {}, {}});
   EXPECT_THAT(standby.yaml, AllOf(HasSubstr("name: postgresql-standby"), Not(HasSubstr("salvage:")),
                                   Not(HasSubstr("cutover"))));
 }
@@ -337,7 +342,7 @@ class MendedOtherwise : public testing::TestWithParam<NoRestore> {};
 TEST_P(MendedOtherwise, NamesNoRestore) {
   Symptom s = known(GetParam().reason, false);
   s.line = "ERROR:  index \"plain_t\" contains unexpected zero page at block 2";
-  WayOut way = way_out(scene(), scene().members[0], s, {true, {}});
+  WayOut way = way_out(scene(), scene().members[0], s, {true, {}, {}});
   EXPECT_EQ(way.yaml, "");
   EXPECT_THAT(way.hint, HasSubstr(GetParam().hint));
 }
@@ -356,7 +361,7 @@ INSTANTIATE_TEST_SUITE_P(
     [](const auto& param) { return std::string(param.param.reason); });
 
 TEST(WayOut, ALogElsewhereIsReadByAPlan) {
-  WayOut way = way_out(scene(), scene().members[0], known("LogElsewhere", false), {true, {}});
+  WayOut way = way_out(scene(), scene().members[0], known("LogElsewhere", false), {true, {}, {}});
   auto spec = api::restore_spec(as_json(YAML::Load(way.yaml))["spec"]);
   ASSERT_TRUE(spec) << spec.error().text();
   EXPECT_EQ(spec->mode, "Plan");
@@ -364,7 +369,7 @@ TEST(WayOut, ALogElsewhereIsReadByAPlan) {
 }
 
 TEST(WayOut, AFencedMemberIsScaledDownOrRestoredOnto) {
-  WayOut way = way_out(scene(), scene().members[1], known("ReadOnlyServer", false), {true, {}});
+  WayOut way = way_out(scene(), scene().members[1], known("ReadOnlyServer", false), {true, {}, {}});
   EXPECT_THAT(way.hint, HasSubstr("kubectl scale deploy postgresql-standby --replicas=0"));
   EXPECT_THAT(way.yaml, HasSubstr("kind: PostgresRestore"));
 }
@@ -375,7 +380,7 @@ TEST(Health, IsSaidInTheStatus) {
                        {"wayOut", "old"}};
   StatusEditor say(&status, 3, kNow);
   std::vector<MemberHealth> well = {{"postgresql", {}, ""}, {"postgresql-standby", {}, ""}};
-  say_health(say, well, judge_health(scene(), well, {true, {}}));
+  say_health(say, well, judge_health(scene(), well, {true, {}, {}}));
   EXPECT_EQ(api::condition_status(status["conditions"], "MembersHealthy"), "True");
   EXPECT_FALSE(status.contains("wayOut"));
   EXPECT_FALSE(status["members"][0].contains("symptom"));
@@ -384,7 +389,7 @@ TEST(Health, IsSaidInTheStatus) {
 
   std::vector<MemberHealth> ill = {{"postgresql-standby", known("PageDamaged", true), ""},
                                    {"postgresql", known("ControlFileDestroyed", false), ""}};
-  HealthReport report = judge_health(scene(), ill, {true, {}});
+  HealthReport report = judge_health(scene(), ill, {true, {}, {}});
   say_health(say, ill, report);
   EXPECT_EQ(report.reason, "ControlFileDestroyed") << "the primary's first";
   EXPECT_EQ(api::condition_status(status["conditions"], "MembersHealthy"), "False");
@@ -400,12 +405,12 @@ TEST(Health, IsSaidInTheStatus) {
   base::Json other = base::Json::object();
   StatusEditor say_other(&other, 3, kNow);
   std::vector<MemberHealth> damaged = {{"postgresql", known("PageDamaged", true), ""}};
-  say_health(say_other, damaged, judge_health(scene(), damaged, {true, {}}));
+  say_health(say_other, damaged, judge_health(scene(), damaged, {true, {}, {}}));
   EXPECT_EQ(api::condition_status(other["conditions"], "Ready"), "");
   EXPECT_THAT(other["message"].get<std::string>(), HasSubstr("MembersHealthy"));
 
   std::vector<MemberHealth> unread = {{"postgresql", {}, "forbidden"}};
-  EXPECT_EQ(judge_health(scene(), unread, {true, {}}).reason, "LogUnreadable");
+  EXPECT_EQ(judge_health(scene(), unread, {true, {}, {}}).reason, "LogUnreadable");
 }
 
 TEST(Docs, CorruptionNamesEveryReason) {
