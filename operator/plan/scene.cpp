@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <set>
 
 #include <fmt/format.h>
 
@@ -49,6 +50,41 @@ const MemberView* SceneView::member(std::string_view name) const {
   auto found =
       std::find_if(members.begin(), members.end(), [&](const MemberView& m) { return m.name == name; });
   return found == members.end() ? nullptr : &*found;
+}
+
+std::vector<std::string> pod_addresses(const Json& pod) {
+  std::vector<std::string> out;
+  if (const Json& all = at(pod, {"status", "podIPs"}); all.is_array()) {
+    for (const Json& one : all) out.push_back(text_at(one, {"ip"}));
+  }
+  if (std::string first = text_at(pod, {"status", "podIP"}); out.empty() && !first.empty())
+    out.push_back(first);
+  return out;
+}
+
+Endpoints endpoints_of(const Json& slices, const std::vector<Json>& pods) {
+  Endpoints out;
+  std::set<std::string> wanted, families;
+  for (const Json& slice : slices) {
+    families.insert(text_at(slice, {"addressType"}, "IPv4"));
+    const Json& endpoints = at(slice, {"endpoints"});
+    if (!endpoints.is_array()) continue;
+    for (const Json& e : endpoints) {
+      if (at(e, {"conditions", "ready"}) == Json(false)) continue;
+      for (const Json& address : at(e, {"addresses"})) out.ready.push_back(address.get<std::string>());
+    }
+  }
+  std::sort(out.ready.begin(), out.ready.end());
+  for (const Json& pod : pods) {
+    if (!pod_ready(pod)) continue;
+    for (std::string& address : pod_addresses(pod)) {
+      bool six = address.find(':') != std::string::npos;
+      if (families.count(six ? "IPv6" : "IPv4") != 0) wanted.insert(std::move(address));
+    }
+  }
+  out.of_the_pods =
+      !wanted.empty() && std::equal(out.ready.begin(), out.ready.end(), wanted.begin(), wanted.end());
+  return out;
 }
 
 int replicas_before(const Json& workload, int otherwise) {

@@ -82,6 +82,17 @@ struct SceneView {
 // its labels alone.
 [[nodiscard]] bool pod_of(const Json& pod, const api::WorkloadRef& workload, const Json& template_labels);
 
+// All addresses of a pod: one per family where the cluster has two.
+[[nodiscard]] std::vector<std::string> pod_addresses(const Json& pod);
+
+// The ready endpoints of a Service's EndpointSlices (one slice or more for each address family that it has),
+// in order; and whether they are exactly the addresses, in those families, of the pods here that are ready.
+struct Endpoints {
+  std::vector<std::string> ready;
+  bool of_the_pods = false;
+};
+[[nodiscard]] Endpoints endpoints_of(const Json& slices, const std::vector<Json>& pods);
+
 // Why the Services name no primary, for the person who has to mend it. Only where scene.primary is empty.
 [[nodiscard]] base::Error no_primary(const SceneView& scene);
 

@@ -603,5 +603,54 @@ TEST(Pods, CountUntilTheyEnd) {
   EXPECT_FALSE(pod_ready(Json::object()));
 }
 
+Json slice(const char* family, const Json& endpoints) {
+  return {{"addressType", family}, {"endpoints", endpoints}};
+}
+Json endpoint(const char* address, bool ready = true) {
+  return {{"addresses", {address}}, {"conditions", {{"ready", ready}}}};
+}
+
+TEST(Endpoints, AreThePodsInEachFamilyThatTheServiceHas) {
+  Json both = tfrs::pod("b", {{"name", "b"}}, "10.0.0.5");
+  both["status"]["podIPs"] = {{{"ip", "10.0.0.5"}}, {{"ip", "fd00::5"}}};
+  Json unready = tfrs::pod("c", {{"name", "b"}}, "10.0.0.6");
+  unready["status"]["conditions"][0]["status"] = "False";
+  const Json four = slice("IPv4", Json::array({endpoint("10.0.0.5")})),
+             six = slice("IPv6", Json::array({endpoint("fd00::5")}));
+  const Json emptied = slice("IPv4", Json::array());
+  struct {
+    const char* what;
+    Json slices;
+    std::vector<Json> pods;
+    bool of_the_pods;
+  } table[] = {
+      {"one family", Json::array({four}), {both}, true},
+      {"two families, in any order", Json::array({six, four}), {both}, true},
+      {"a slice that was emptied beside", Json::array({emptied, four}), {both}, true},
+      {"slices without a type and nothing", Json::array({Json{{"endpoints", nullptr}}}), {both}, false},
+      {"a family that does not follow yet", Json::array({four, slice("IPv6", Json::array())}), {both}, false},
+      {"a family that still leads elsewhere",
+       Json::array({four, slice("IPv6", Json::array({endpoint("fd00::1")}))}),
+       {both},
+       false},
+      {"one more",
+       Json::array({slice("IPv4", Json::array({endpoint("10.0.0.1"), endpoint("10.0.0.5")}))}),
+       {both},
+       false},
+      {"one more that is not ready",
+       Json::array({slice("IPv4", Json::array({endpoint("10.0.0.1", false), endpoint("10.0.0.5")}))}),
+       {both},
+       true},
+      {"a pod that is not ready", Json::array({four}), {both, unready}, true},
+      {"no pod that is ready", Json::array({emptied}), {unready}, false},
+      {"none", Json::array(), {both}, false},
+  };
+  for (const auto& row : table)
+    EXPECT_EQ(endpoints_of(row.slices, row.pods).of_the_pods, row.of_the_pods) << row.what;
+  EXPECT_EQ(endpoints_of(Json::array({six, four}), {both}).ready,
+            (std::vector<std::string>{"10.0.0.5", "fd00::5"}));
+  EXPECT_EQ(pod_addresses(unready), std::vector<std::string>{"10.0.0.6"}) << "where podIPs is not told";
+}
+
 }  // namespace
 }  // namespace pgrunbook::plan
