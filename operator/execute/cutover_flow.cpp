@@ -390,21 +390,10 @@ StepResult service_agrees(Action& a) {
     options.label_selector = "kubernetes.io/service-name=" + name;
     auto slices = a.world.api.list(kube::kinds::kEndpointSlice, a.world.ns, options, World::soon());
     if (!slices) return StepResult::of(slices.error());
-    std::vector<std::string> ready, wanted;
-    for (const Json& slice : at(*slices, {"items"})) {
-      const Json& endpoints = at(slice, {"endpoints"});
-      if (!endpoints.is_array()) continue;
-      for (const Json& e : endpoints) {
-        if (at(e, {"conditions", "ready"}) == Json(false)) continue;
-        for (const Json& address : at(e, {"addresses"})) ready.push_back(address.get<std::string>());
-      }
-    }
-    for (const Json& pod : to->pods) {
-      if (plan::pod_ready(pod)) wanted.push_back(text_at(pod, {"status", "podIP"}));
-    }
-    if (wanted.empty() || ready != wanted) {
+    plan::Endpoints endpoints = plan::endpoints_of(at(*slices, {"items"}), to->pods);
+    if (!endpoints.of_the_pods) {
       return not_yet(fmt::format("Service {} has the endpoints {}, not those of {}", name,
-                                 fmt::join(ready, ", "), to->name));
+                                 fmt::join(endpoints.ready, ", "), to->name));
     }
     auto target = role_login(a.world, *scene, *to);
     if (!target) return StepResult::of(target.error());
@@ -439,7 +428,7 @@ StepResult first_connection(Action& a) {
   for (const plan::ApplicationView& app : scene->applications) {
     wanted = wanted || number_at(a.input("applications"), {app.workload.name}) > 0;
     for (const Json& pod : app.pods) {
-      if (std::string ip = text_at(pod, {"status", "podIP"}); !ip.empty()) addresses.push_back(ip);
+      for (std::string& ip : plan::pod_addresses(pod)) addresses.push_back(std::move(ip));
     }
   }
   if (!wanted) return StepResult::done({{"note", "the applications were at 0 before, so none was started"}});
@@ -494,6 +483,32 @@ StepResult switch_undisturbed(Action& a) {
   if (auto calm = quiet(a, *scene); !calm) return StepResult::failed(calm.error());
   if (auto calm = undisturbed(a, *scene, Switched::kPartly); !calm) return StepResult::failed(calm.error());
   return switch_services(a, "old", "new");
+}
+
+// Whoever started the applications while nobody looked (a person, GitOps): what they have written on the
+// candidate would be left behind.
+StepResult switch_back(Action& a) {
+  auto scene = scene_of(a);
+  if (!scene) return StepResult::of(scene.error());
+  if (auto calm = quiet(a, *scene); !calm && a.status.operation.past_no_return)
+    return StepResult::blocked(calm.error());
+  return switch_services(a, "new", "old");
+}
+
+// The fence Job waits for the stop, and not for ever: stopped without it, the primary would have to start
+// again.
+Result<> fence_still_waits(Action& a, const plan::SceneView& scene) {
+  const plan::MemberView* from = from_of(a, scene);
+  if (from == nullptr || from->replicas == 0) return {};
+  if (turned_back(a, from->workload, from->steering, from->replicas, 0))
+    return {};  // it was stopped, and has its own words
+  PGR_ASSIGN(bool running, job_running(a, "fence", 1));
+  if (running) return {};
+  return base::fail(base::refused(
+      "FenceEnded",
+      fmt::format("the fence Job on the volume of {} has ended before {} was stopped; it waits {} s for that",
+                  from->name, from->name, api::FenceOrder().wait_seconds),
+      "the log in status.operation and the events say what held the stop up; mend that, then make a new Failover"));
 }
 
 // No application pod starts while the Service leads elsewhere.
@@ -554,6 +569,7 @@ Flow cutover_flow(Action& action, const api::FailoverSpec& spec) {
       return stop_applications(x);
     };
     apps.revert = start_applications;
+    apps.patience = kPatience;
     steps.push_back(apps);
     Step stop;
     stop.planned = {
@@ -563,6 +579,7 @@ Flow cutover_flow(Action& action, const api::FailoverSpec& spec) {
       auto scene = scene_of(x);
       if (!scene) return StepResult::of(scene.error());
       if (auto calm = quiet(x, *scene); !calm) return StepResult::failed(calm.error());
+      if (auto waits = fence_still_waits(x, *scene); !waits) return StepResult::of(waits.error());
       return stop_member(x, "stop-primary", from, Login::kRole);
     };
     // The fence Job first: it would take the clean stop that it waits for as its sign.
@@ -578,6 +595,7 @@ Flow cutover_flow(Action& action, const api::FailoverSpec& spec) {
       stop.run = [from](Action& x) { return stop_dead_member(x, "stop-primary", from); };
       stop.revert = [from, replicas](Action& x) { return restore_count(x, from, replicas); };
     }
+    stop.patience = kPatience;
     steps.push_back(stop);
     Step fenced;
     fenced.planned = {"fence", api::StepKind::kIrreversible,
@@ -597,7 +615,7 @@ Flow cutover_flow(Action& action, const api::FailoverSpec& spec) {
     turn.planned = {"switch", api::StepKind::kIrreversible,
                     fmt::format("switch the selector of {} from {} to {}", services, from, to)};
     turn.run = switch_undisturbed;
-    turn.revert = [](Action& x) { return switch_services(x, "new", "old"); };
+    turn.revert = switch_back;
     steps.push_back(turn);
     Step agrees;
     agrees.planned = {

@@ -105,6 +105,31 @@ std::size_t index_of(const std::vector<Step>& steps, const std::string& name) {
   return steps.size();
 }
 
+// A wait that takes longer than its step is known to: a person may be needed. nullopt while it may go on.
+std::optional<Error> overdue(const Action& a, const Step& step, const StepResult& r) {
+  const Json& log = a.status.operation.log;
+  if (step.patience.count() == 0 || log.empty()) return std::nullopt;
+  auto began = base::parse_time(text_at(log.back(), {"startTime"}), "startTime");
+  if (!began || base::now() - *began <= step.patience) return std::nullopt;
+  return base::refused("TakesLong",
+                       fmt::format("for more than {} s: {}", step.patience.count(),
+                                   r.message.empty() ? step.planned.text : r.message),
+                       "kubectl get pods and kubectl get events show what holds it; it goes on by itself");
+}
+
+// Going back would lose something, so there is only forward from here, at this very step.
+void turn_forward(Action& a, const Step& step, const Error& e) {
+  api::Operation& op = a.status.operation;
+  log_end(a, "not put back: " + e.message);
+  op.rolling_back = false;
+  op.failure = Json();
+  op.state = "Intent";
+  say(a, Phase::kBlocked, e.reason_or_code(),
+      fmt::format("step {} is not put back, there is only forward now: {}", op.step, e.text()));
+  tell(a, "Warning");
+  log_start(a, op.step, step.planned.text);
+}
+
 // One step of the way back. True once everything is put back.
 Result<bool> roll_back(Action& a, const std::vector<Step>& steps, milliseconds* again) {
   api::Operation& op = a.status.operation;
@@ -117,6 +142,14 @@ Result<bool> roll_back(Action& a, const std::vector<Step>& steps, milliseconds* 
         PGR_TRY(a.save(a));
       }
       StepResult r = steps[i].revert(a);
+      if (r.kind == StepResult::Kind::kBlocked && op.past_no_return) {
+        turn_forward(a, steps[i], r.error);
+        *again = kAtOnce;
+        return false;
+      }
+      if (r.kind == StepResult::Kind::kWaiting) {
+        if (auto late = overdue(a, steps[i], r)) r = StepResult::blocked(*late);
+      }
       if (r.kind != StepResult::Kind::kDone) {
         bool stuck = r.kind != StepResult::Kind::kWaiting;
         const State was(a);
@@ -244,6 +277,9 @@ Result<Again> await_approval(Action& a, const Flow& flow, const Json& before) {
   if (flow.still_true && !flow.still_true(a)) {
     a.status.operation.attempt++;
     a.status.plan = Json();
+    // What the primary was marked with belongs to the plan: it may be another primary now, on another
+    // timeline, and what was committed since is not yet in the archive.
+    a.status.operation.results.erase("marker");
     say(a, Phase::kPlanning, "WorldChanged",
         "what the plan stood on has changed since; planning again, and the approval is void");
     PGR_TRY(a.save(a));
@@ -320,6 +356,9 @@ Result<Again> advance(Action& a, const Flow& flow) {
     while (i < steps.size()) {
       const Json saved = api::to_json(a.status);
       StepResult r = steps[i].run(a);
+      if (r.kind == StepResult::Kind::kWaiting) {
+        if (auto late = overdue(a, steps[i], r)) r = StepResult::blocked(*late);
+      }
       if (r.kind == StepResult::Kind::kWaiting) {
         say(a, Phase::kRunning, "",
             r.message.empty() ? steps[i].planned.text

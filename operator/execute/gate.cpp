@@ -203,7 +203,9 @@ StepResult not_connected(const Action& a, const Error& e) {
   return StepResult::of(e);
 }
 
-StepResult hold_volumes(Action& a, const std::vector<std::string>& claim_uids) {
+StepResult hold_volumes(Action& a, std::vector<std::string> claim_uids) {
+  // In one order whoever takes them: two actions that each hold what the other waits for would wait for ever.
+  std::sort(claim_uids.begin(), claim_uids.end());
   for (const std::string& uid : claim_uids) {
     std::string name = lease_name(uid);
     auto lease = a.world.api.get(kube::kinds::kLease, a.world.ns, name, World::soon());

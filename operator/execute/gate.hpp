@@ -46,7 +46,7 @@ namespace pgrunbook::execute {
 
 // Holds the volumes of the named claims' uids for this action by Leases pgrunbook-<first 8 of the uid>. Kept
 // until release_volumes; a holder that is finished or gone is replaced.
-[[nodiscard]] StepResult hold_volumes(Action& a, const std::vector<std::string>& claim_uids);
+[[nodiscard]] StepResult hold_volumes(Action& a, std::vector<std::string> claim_uids);
 [[nodiscard]] StepResult release_volumes(Action& a, const std::vector<std::string>& claim_uids);
 
 // Transcript as ConfigMap <pgb|pgr|pgf>-<name>-transcript, then the Record Job that puts it into the archive

@@ -140,6 +140,7 @@ Flow leave_flow(Action& action) {
                     fmt::format("stop {} cleanly, scale it to 0", primary)};
     stop.run = [primary](Action& x) { return stop_member(x, "stop-primary", primary, Login::kRole); };
     stop.revert = [primary, replicas](Action& x) { return start_member(x, primary, replicas); };
+    stop.patience = kPatience;
     if (restart) steps.push_back(stop);
     if (in.contains("members")) {
       for (const Json& member : in["members"]) {
@@ -158,6 +159,7 @@ Flow leave_flow(Action& action) {
     start.planned = {"start-primary", api::StepKind::kConvergent,
                      fmt::format("scale {} back and wait until it is ready", primary)};
     start.run = [primary, replicas](Action& x) { return start_member(x, primary, replicas); };
+    start.patience = kPatience;
     if (restart) steps.push_back(start);
     return steps;
   };

@@ -365,11 +365,37 @@ StepResult recover(Action& a) {
   return r;
 }
 
+// Somebody leads a Service to the restored copy before the restore is over: whoever writes there would find
+// the old data once it is put back.
+std::optional<StepResult> serves_already(const plan::SceneView& scene, const plan::MemberView& target) {
+  for (const plan::ServiceView& s : scene.services) {
+    if (plan::selected_member(s.selector, scene.members) != target.name) continue;
+    return StepResult::blocked(base::refused(
+        "TargetIsPrimary",
+        fmt::format("Service {} leads to {} now ({} set it); it is neither stopped nor put back", s.name,
+                    target.name, plan::who_set(s.steering)),
+        fmt::format("what was written on {} since is only there: save it, then lead the Service to the "
+                    "primary again; then it goes on by itself",
+                    target.name)));
+  }
+  return std::nullopt;
+}
+
+StepResult start_undone(Action& a, const std::string& name) {
+  auto scene = scene_of(a);
+  if (!scene) return StepResult::of(scene.error());
+  const plan::MemberView* target = target_of(a, *scene);
+  if (target == nullptr) return no_member("the target");
+  if (auto serves = serves_already(*scene, *target)) return *serves;
+  return start_member(a, name, 0);
+}
+
 StepResult undo_recover(Action& a) {
   auto scene = scene_of(a);
   if (!scene) return StepResult::of(scene.error());
   const plan::MemberView* target = target_of(a, *scene);
   if (target == nullptr) return no_member("the target");
+  if (auto serves = serves_already(*scene, *target)) return *serves;
   // A recovery that still runs is ended first: its pod gets SIGTERM, ends at once, and is waited for.
   auto claim = claim_left_by(a, "recover", 1);
   if (!claim) return StepResult::of(claim.error());
@@ -497,6 +523,7 @@ Flow restore_flow(Action& action, const api::RestoreSpec& spec) {
       down.revert = [primary, primary_before](Action& x) {
         return restore_count(x, primary, primary_before);
       };
+      down.patience = kPatience;
       steps.push_back(down);
       Step salvage;
       salvage.planned = {
@@ -517,6 +544,7 @@ Flow restore_flow(Action& action, const api::RestoreSpec& spec) {
                     fmt::format("scale {} to 0 and wait until its pod is gone", target)};
     stop.run = [target](Action& x) { return scale_down(x, target); };
     stop.revert = [target, before](Action& x) { return start_member(x, target, before); };
+    stop.patience = kPatience;
     steps.push_back(stop);
     Step rec;
     rec.planned = {"recover", api::StepKind::kIrreversible,  // the LSN as planned; with salvage at least that
@@ -532,7 +560,8 @@ Flow restore_flow(Action& action, const api::RestoreSpec& spec) {
     start.planned = {"start-target", api::StepKind::kConvergent,
                      fmt::format("scale {} to 1 and wait until it is ready", target)};
     start.run = [target](Action& x) { return start_member(x, target, 1); };
-    start.revert = [target](Action& x) { return start_member(x, target, 0); };
+    start.revert = [target](Action& x) { return start_undone(x, target); };
+    start.patience = kPatience;
     steps.push_back(start);
     Step proof;
     proof.planned = {"prove", api::StepKind::kConvergent,
@@ -540,6 +569,7 @@ Flow restore_flow(Action& action, const api::RestoreSpec& spec) {
                                  "new WAL segment reaches the archive",
                                  target)};
     proof.run = prove;
+    proof.patience = kPatience;
     steps.push_back(proof);
     return steps;
   };

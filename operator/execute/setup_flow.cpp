@@ -178,6 +178,7 @@ Flow setup_flow(Action& action, const api::TopologySpec& spec) {
         fmt::format("stop {} cleanly with a session of the application's role, scale it to 0", name)};
     stop.run = [name](Action& x) { return stop_member(x, "stop-primary", name, Login::kApplication); };
     stop.revert = [name, replicas](Action& x) { return start_member(x, name, replicas); };
+    stop.patience = kPatience;
     steps.push_back(stop);
     Step job;
     job.planned = {"setup", api::StepKind::kConvergent,
@@ -195,6 +196,7 @@ Flow setup_flow(Action& action, const api::TopologySpec& spec) {
     start.revert = [name](Action& x) {
       return stop_member(x, "undo-stop", name, Login::kRole, UnarchivedWal::kStays);
     };
+    start.patience = kPatience;
     steps.push_back(start);
     Step prove;
     prove.planned = {

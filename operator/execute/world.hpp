@@ -152,11 +152,18 @@ struct Action {
 
 // A step of a flow: its sentence, how to take it, how to put it back. Both functions look at the world first,
 // so that calling them again after a crash is the resume.
+// How long pods, servers and the scheduler may take before the wait for them is said to need help.
+constexpr std::chrono::seconds kPatience{300};
+
+// A revert that finds that going back would lose something sets operation.past_no_return and is Blocked: then
+// the action goes forward again from this step.
 struct Step {
   api::PlannedStep planned;
   std::function<StepResult(Action&)> run;
   std::function<StepResult(Action&)> revert{};  // empty: nothing to put back
   bool no_return = false;                       // from the moment this step is begun there is only forward
+  std::chrono::seconds patience{
+      0};  // a longer wait, of it or of its revert, is said to need help; 0: none is
 };
 
 // What a step says that finds a member gone which the plan named: "the candidate", "member postgresql".

@@ -332,6 +332,46 @@ TEST(RollBack, ThatIsStuckIsBlockedAndProceedsByItself) {
   EXPECT_EQ(s.text({"reason"}), "Broken") << "why it was put back, not what held that up";
 }
 
+TEST(RollBack, ThatWouldLoseSomethingTurnsForward) {
+  Scripted s;
+  s.script[2].too_late = true;
+  s.script[3].end = End::kFail;
+  s.script[3].failures = 1;
+  s.script[3].reverts = false;
+  for (int i = 0; i < 8 && s.phase() != "Blocked"; ++i) ASSERT_TRUE(s.once().has_value());
+  EXPECT_EQ(s.message(),
+            "step recover is not put back, there is only forward now: somebody has written. HINT: stop it");
+  EXPECT_EQ(s.text({"reason"}), "Written");
+  EXPECT_THAT(s.events, Contains("Warning Written: " + s.message()));
+  s.cancel = true;  // too late as well
+  s.drive();
+  EXPECT_EQ(s.phase(), "Completed");
+  EXPECT_TRUE(base::at(s.status(), {"operation", "failure"}).empty());
+  for (const std::string& act : s.acts) EXPECT_THAT(act, testing::Not(testing::HasSubstr("undo")));
+  EXPECT_THAT(s.log(), Contains("undo recover: not put back: somebody has written"));
+}
+
+TEST(Waits, ThatTakeLongSaySo) {
+  Scripted s;
+  s.script[0].patience = std::chrono::seconds(300);
+  s.script[0].looks = 1000;
+  for (int i = 0; i < 5 && s.text({"step"}) != "hold"; ++i) ASSERT_TRUE(s.once().has_value());
+  EXPECT_EQ(s.phase(), "Running");
+  s.began(std::chrono::seconds(290));
+  ASSERT_TRUE(s.once().has_value());
+  EXPECT_EQ(s.phase(), "Running");
+  s.began(std::chrono::seconds(301));
+  ASSERT_TRUE(s.once().has_value());
+  EXPECT_EQ(s.phase(), "Blocked");
+  EXPECT_EQ(s.text({"reason"}), "TakesLong");
+  EXPECT_THAT(s.message(), testing::HasSubstr("step hold needs help: for more than 300 s: look "));
+  EXPECT_THAT(s.message(), testing::HasSubstr("it goes on by itself"));
+  EXPECT_EQ(condition(s, "Stalled"), "True");
+  s.script[0].looks = 0;
+  s.drive();
+  EXPECT_EQ(s.phase(), "Completed");
+}
+
 TEST(RollBack, IsNeverLeftByCancelOrApproval) {
   Scripted s;
   s.script[2].end = End::kFail;

@@ -35,6 +35,8 @@ Servers& servers() {
   return all;
 }
 
+enum class Approves { kNo, kYes };
+
 class Cluster {
  public:
   // With dead the primary crash-loops, and nobody answers there.
@@ -92,10 +94,16 @@ class Cluster {
 
   // What kubelet and controllers make of a workload that somebody else has changed.
   void kubelet(const char* deployment) { became(k::kDeployment, api.peek(k::kDeployment, deployment)); }
+  void fence_gives_up() {
+    api::Answer answer{api::Outcome::kFailed, "NotShutDown", "it did not stop", "", Json::object()};
+    answer_of(std::exchange(waiting_fence_, ""), answer);
+  }
+  std::atomic<int> marked = 0;  // how often the primary was marked and switched its WAL
+
   // One look of the operator; approves what asks for it.
-  void look() {
+  void look(Approves approves = Approves::kYes) {
     (void)controllers::reconcile_action(*world_, kind_, {tfrs::kNamespace, name_}, stop_.get_token());
-    if (text({"phase"}) == "AwaitingApproval")
+    if (approves == Approves::kYes && text({"phase"}) == "AwaitingApproval")
       api.merge(kind_, name_, {{"spec", {{"approvedPlan", text({"plan", "digest"})}}}});
   }
   void look_until(const std::string& phase) {
@@ -189,6 +197,7 @@ class Cluster {
     if (says("pg_control_system"))
       return {{{"7000000000000000001", std::to_string(timeline_[which]), read_only_[which] ? "t" : "f",
                 "10.0.0.1", "150010"}}};
+    if (says("pg_switch_wal")) ++marked;
     if (says("pg_switch_wal")) return {{{"0/4000148", "000000010000000000000004"}}};
     if (says(".ready")) return {{{"0"}}};
     return {{{""}}};
@@ -208,7 +217,9 @@ class Cluster {
          {"endpoints", {{{"addresses", {index(selected) == 0 ? "10.0.0.1" : "10.0.0.5"}}}}}});
   }
   void finish(const std::string& job, const Json& result) {
-    api::Answer answer{api::Outcome::kSucceeded, "Done", "done", "", result};
+    answer_of(job, api::Answer{api::Outcome::kSucceeded, "Done", "done", "", result});
+  }
+  void answer_of(const std::string& job, const api::Answer& answer) {
     Json pod = api.peek(k::kPod, job + "-x");
     pod["status"] = {
         {"phase", "Succeeded"},
@@ -663,6 +674,119 @@ TEST(SteeredRestore, ThatCannotStartItsTargetIsPutBackAndSaysByWhom) {
   EXPECT_NE(world.text({"message"}).find("kustomize-controller at"), std::string::npos)
       << world.text({"message"});
   EXPECT_EQ(world.outside(), before);
+}
+
+// The applications were started while no operator looked, through the Service that leads to the candidate:
+// what they have written there stays, whatever was asked for meanwhile.
+TEST(SteeredCutover, IsNotPutBackOnceAnApplicationMayHaveWrittenOnTheCandidate) {
+  struct {
+    const char* name;
+    std::function<void(Cluster&)> asked;
+  } table[] = {
+      {"cancelled", [](Cluster& w) { w.api.merge(k::kFailover, "it", {{"spec", {{"cancel", true}}}}); }},
+      {"deleted",
+       [](Cluster& w) {
+         w.api.merge(k::kFailover, "it", {{"metadata", {{"deletionTimestamp", "2026-11-20T15:00:00Z"}}}});
+       }},
+  };
+  for (const auto& row : table) {
+    Cluster world(k::kFailover, "it", Json::parse(kCases[2].spec));
+    bool once = true;
+    world.meddle = [&](const kube::Resource& r, const Json& object) {
+      if (!once || !leads_to(r, object, "postgresql-standby")) return;
+      once = false;
+      scale(world, "tfrs", 2, "argocd-controller");
+      row.asked(world);
+      throw Killed{};  // and the operator is away meanwhile
+    };
+    for (int i = 0; i < 300 && world.text({"phase"}) != "Blocked"; ++i) {
+      try {
+        world.look();
+      } catch (const Killed&) {
+      }
+    }
+    EXPECT_FALSE(once) << row.name;
+    EXPECT_EQ(world.text({"reason"}), "ScaledBySomebodyElse") << row.name << ": " << world.text({"message"});
+    EXPECT_NE(world.text({"message"}).find("argocd-controller at"), std::string::npos) << row.name;
+    for (int i = 0; i < 5; ++i) world.look();
+    EXPECT_EQ(world.text({"phase"}), "Blocked") << row.name;
+    EXPECT_EQ(world.outside()["selector"], "postgresql-standby") << row.name;
+    EXPECT_EQ(world.outside()["replicas"]["postgresql"], 0) << row.name;
+    scale(world, "tfrs", 0, "argocd-controller");
+    world.api.erase(k::kPod, "tfrs-1");
+    world.look_until("Completed");
+    EXPECT_EQ(world.outside()["selector"], "postgresql-standby") << row.name;
+  }
+}
+
+// The fence Job's time is over while something held the stop up: the primary, which still runs, goes on
+// running.
+TEST(SteeredCutover, StopsNoPrimaryThatNobodyWaitsToFence) {
+  Cluster world(k::kFailover, "it", Json::parse(kCases[2].spec));
+  const Json before = world.outside();
+  bool once = true, stopped = false;
+  world.meddle = [&](const kube::Resource& r, const Json& object) {
+    stopped = stopped || counts(r, object, "postgresql", 0);
+    if (!once || !counts(r, object, "tfrs", 0)) return;
+    once = false;
+    world.fence_gives_up();
+  };
+  world.look_until("Failed");
+  EXPECT_FALSE(once);
+  EXPECT_FALSE(stopped);
+  EXPECT_EQ(world.text({"reason"}), "FenceEnded") << world.text({"message"});
+  EXPECT_NE(world.text({"message"}).find("it waits 600 s for that"), std::string::npos)
+      << world.text({"message"});
+  EXPECT_EQ(world.outside(), before);
+}
+
+// A person leads the Service to the restored copy before the restore is over: it may have been written to.
+TEST(SteeredRestore, IsNotPutBackUnderAServiceThatLeadsToIt) {
+  Cluster world(k::kRestore, "it", Json::parse(kCases[1].spec));
+  const Json before = world.outside();
+  bool once = true;
+  world.meddle = [&](const kube::Resource& r, const Json& object) {
+    if (!once || r != k::kJob || text_at(object, {"metadata", "name"}).find("-proof-") == std::string::npos)
+      return;
+    once = false;
+    select(world, "postgresql-standby", "kubectl-patch");
+    world.api.merge(k::kRestore, "it", {{"spec", {{"cancel", true}}}});
+    throw Killed{};
+  };
+  for (int i = 0; i < 300 && world.text({"phase"}) != "Blocked"; ++i) {
+    try {
+      world.look();
+    } catch (const Killed&) {
+    }
+  }
+  EXPECT_FALSE(once);
+  EXPECT_EQ(world.text({"reason"}), "TargetIsPrimary") << world.text({"message"});
+  EXPECT_NE(world.text({"message"}).find("kubectl-patch at"), std::string::npos) << world.text({"message"});
+  for (int i = 0; i < 5; ++i) world.look();
+  EXPECT_EQ(world.outside()["replicas"]["postgresql-standby"], 1);
+  EXPECT_EQ(world.outside()["exchanged"], true);
+  select(world, "postgresql", "kubectl-patch");
+  world.look_until("Cancelled");
+  EXPECT_EQ(world.outside(), before);
+}
+
+// Approved only after the world had changed: what was committed since the first plan is marked and waited for
+// too.
+TEST(SteeredRestore, ThatIsPlannedAgainMarksThePrimaryAgain) {
+  Json spec = Json::parse(kCases[1].spec);
+  spec["approval"] = "Required";
+  Cluster world(k::kRestore, "it", spec);
+  for (int i = 0; i < 100 && world.text({"phase"}) != "AwaitingApproval"; ++i) world.look(Approves::kNo);
+  EXPECT_EQ(world.marked, 1);
+  Json containers =
+      at(world.api.peek(k::kDeployment, "postgresql"), {"spec", "template", "spec", "containers"});
+  containers[0]["image"] = "registry.example/sclorg/postgresql-15:2";
+  world.api.merge(k::kDeployment, "postgresql",
+                  {{"spec", {{"template", {{"spec", {{"containers", containers}}}}}}}});
+  world.api.merge(k::kRestore, "it", {{"spec", {{"approvedPlan", world.text({"plan", "digest"})}}}});
+  for (int i = 0; i < 100 && world.text({"reason"}) != "OtherPlanApproved"; ++i) world.look(Approves::kNo);
+  EXPECT_EQ(world.text({"reason"}), "OtherPlanApproved") << world.text({"message"});
+  EXPECT_EQ(world.marked, 2);
 }
 
 std::string name_of(const ::testing::TestParamInfo<std::tuple<Case, What>>& info) {

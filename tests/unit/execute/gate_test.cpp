@@ -177,6 +177,16 @@ TEST_F(Volumes, ThatAreFreeAreTaken) {
       << "a foreground delete of the action must not take it";
 }
 
+// Else two actions could each hold what the other waits for.
+TEST_F(Volumes, AreTakenInOneOrderWhoeverNamesThem) {
+  const std::string later = "f00dcafe-2222";
+  EXPECT_EQ(hold_volumes(b.a, {later, uid}).kind, Kind::kDone);
+  const auto writes = b.api.write_texts();
+  ASSERT_EQ(writes.size(), 2U);
+  EXPECT_THAT(writes[0], testing::HasSubstr(lease));
+  EXPECT_THAT(writes[1], testing::HasSubstr("pgrunbook-f00dcafe"));
+}
+
 TEST_F(Volumes, OfAnUnfinishedActionAreWaitedFor) {
   for (const char* phase : {"", "Planning", "Running", "Blocked", "RollingBack", "AwaitingApproval"}) {
     b.api.put(k::kRestore,

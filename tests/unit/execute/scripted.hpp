@@ -26,6 +26,8 @@ struct StepScript {
   int looks = 0;                 // how often it waits first, after the act
   int failures = 1 << 30;        // how many times `end` is met before it succeeds
   int stuck_reverts = 0;         // how often revert() is Blocked first
+  bool too_late = false;         // revert() finds that going back would lose something
+  std::chrono::seconds patience{0};
 };
 
 class Scripted {
@@ -139,6 +141,13 @@ class Scripted {
     return crashes;
   }
 
+  // As if the step under way had begun so long ago.
+  void began(std::chrono::seconds ago) {
+    base::Json log = base::at(status(), {"operation", "log"});
+    log.back()["startTime"] = base::format_time_micro(base::now() - ago);
+    api.merge(kube::kinds::kRestore, "before", {{"status", {{"operation", {{"log", log}}}}}});
+  }
+
   [[nodiscard]] base::Json status() const {
     return base::at(api.peek(kube::kinds::kRestore, "before"), {"status"});
   }
@@ -173,6 +182,7 @@ class Scripted {
     out.planned = {s.name, s.irreversible ? api::StepKind::kIrreversible : api::StepKind::kConvergent,
                    "do " + s.name};
     out.no_return = s.no_return;
+    out.patience = s.patience;
     out.run = [this, &s](execute::Action&) {
       if (up.count(s.name) == 0) act(s.name, [&] { up.insert(s.name); });
       if (looks_[s.name] < s.looks) {
@@ -189,7 +199,11 @@ class Scripted {
       return execute::StepResult::done({{"of", s.name}});
     };
     if (s.reverts) {
-      out.revert = [this, &s](execute::Action&) {
+      out.revert = [this, &s](execute::Action& a) {
+        if (s.too_late) {
+          a.status.operation.past_no_return = true;
+          return execute::StepResult::blocked(base::refused("Written", "somebody has written", "stop it"));
+        }
         if (stuck_[s.name] < s.stuck_reverts) {
           ++stuck_[s.name];
           return execute::StepResult::blocked(
