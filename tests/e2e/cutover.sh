@@ -1,6 +1,7 @@
 # A cutover that fails on either side of the point of no return, and what it left behind.
 # shellcheck shell=bash
-tests=(failure_before_no_return_is_put_back failure_after_no_return_goes_forward writes_left_behind_are_in_the_undo)
+tests=(failure_before_no_return_is_put_back failure_after_no_return_goes_forward writes_left_behind_are_in_the_undo
+  undone_along_the_left_timeline)
 
 prepare() {
   e2e_namespace
@@ -106,4 +107,28 @@ writes_left_behind_are_in_the_undo() {
   # And every id acknowledged before the cutover is there.
   undo_sql 'select id from credit_trade' | sort -u >"$work/undo-ids"
   same "acknowledged and not in the undo" "$(comm -23 "$work/on-the-old" "$work/undo-ids")" ""
+}
+
+# docs/failover.md, "Undo": the old data again, as if the cutover had not been.
+undone_along_the_left_timeline() {
+  local parent kept
+  parent=$(user get pgt tfrs -o jsonpath='{.status.cutover.parentTimeline}')
+  user apply -f - <<<"$(restore_yaml back "" | sed 's/postgresql-standby/postgresql/')
+  recoveryTarget: {targetTLI: $parent}"
+  finished pgr/back Completed 300
+  fenced && fail "the restored copy of postgresql carries the fence"
+  kept=$(basename "$(field pgr/back undo.directory)")
+  [ -e "$(volume postgresql)/$kept/standby.signal" ] || fail "the fenced data are not in the undo directory $kept"
+  all_there postgresql "$work/on-the-old"
+  writes_on "while the old timeline is restored"
+  cutover_yaml back | sed 's/candidate: postgresql-standby/candidate: postgresql/' | user apply -f -
+  phase pgf/back AwaitingApproval 120
+  [ "$(field pgf/back plan.dataAtStake.transactions)" -gt 0 ] || fail "the plan does not count what was written since: $(field pgf/back plan.dataAtStake)"
+  approve pgf/back
+  finished pgf/back Completed 240
+  same selector "$(selector)" postgresql
+  same "replicas of the members" "$(replicas postgresql)/$(replicas postgresql-standby)" 1/0
+  all_there postgresql "$work/on-the-old"
+  writes_on "after the undo"
+  nothing_held pgf/back
 }
