@@ -144,9 +144,11 @@ Result<> check_server(const ServerFacts& facts, const Repository& repository) {
   }
   const postgres::Version* version = postgres::version_of_major(facts.major);
   if (version == nullptr || !version->manifest) {
-    return base::fail(base::refused("VersionUnsupported",
-                                    fmt::format("PostgreSQL {} writes no backup manifest", facts.version),
-                                    "13 and later are supported so far"));
+    return base::fail(base::refused(
+        "VersionUnsupported",
+        version == nullptr ? fmt::format("PostgreSQL {} is not known to this operator", facts.version)
+                           : fmt::format("PostgreSQL {} writes no backup manifest", facts.version),
+        "13 to 18 are supported so far"));
   }
   return {};
 }

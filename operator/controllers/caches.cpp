@@ -14,6 +14,7 @@ kube::Fields kept_of(const kube::Resource& kind) {
     keep({"status", "containerStatuses", "name"});
     for (const char* field : {"exitCode", "finishedAt", "reason"})
       keep({"status", "containerStatuses", "state", "terminated", field});
+    keep({"status", "containerStatuses", "state", "running", "startedAt"});
   } else if (kind == kube::kinds::kTopology) {
     keep({"metadata", "generation"});
     // What /metrics says (controllers/figures.cpp).

@@ -18,12 +18,15 @@ void Terminations::observe(const Json& pod) {
   if (!statuses.is_array()) return;
   for (const Json& s : statuses) {
     const Json& ended = at(s, {"state", "terminated"});
-    if (!ended.is_object()) continue;
+    const std::string key = uid + "/" + text_at(s, {"name"});
     std::lock_guard lock(mutex_);
+    if (at(s, {"state", "running"}).is_object())
+      by_uid_.erase(key);  // started again: its former end proves nothing
+    if (!ended.is_object()) continue;
     if (by_uid_.size() > 4096) by_uid_.erase(by_uid_.begin());
-    by_uid_[uid + "/" + text_at(s, {"name"})] = {{"exitCode", number_at(ended, {"exitCode"}, -1)},
-                                                 {"finishedAt", text_at(ended, {"finishedAt"})},
-                                                 {"reason", text_at(ended, {"reason"})}};
+    by_uid_[key] = {{"exitCode", number_at(ended, {"exitCode"}, -1)},
+                    {"finishedAt", text_at(ended, {"finishedAt"})},
+                    {"reason", text_at(ended, {"reason"})}};
   }
 }
 

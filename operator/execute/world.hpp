@@ -30,7 +30,8 @@ using base::Result;
 class Terminations {
  public:
   void observe(const Json& pod);
-  // {exitCode, finishedAt, reason} or null where that pod's container was never reported terminated.
+  // {exitCode, finishedAt, reason} or null where that pod's container was never reported terminated, or has
+  // been started again since.
   [[nodiscard]] Json of(const std::string& pod_uid, const std::string& container) const;
   // Of a pod whose server lets nobody in any more, as this process has found out itself. False the first
   // time.

@@ -46,6 +46,10 @@ TEST(CachesTest, WhatIsKeptOfAPodIsItsNameItsActionAndHowItEnded) {
   of_kept.observe(k);
   ASSERT_FALSE(whole.of("uid-p", "postgresql").is_null());
   EXPECT_EQ(of_kept.of("uid-p", "postgresql"), whole.of("uid-p", "postgresql"));
+  // And that it runs again, which ends it.
+  pod["status"]["containerStatuses"][0]["state"] = {{"running", {{"startedAt", "2026-11-20T15:00:09Z"}}}};
+  of_kept.observe(kept(kube::kinds::kPod, pod));
+  EXPECT_TRUE(of_kept.of("uid-p", "postgresql").is_null());
 }
 
 TEST(CachesTest, EveryKindKeepsWhatAStoreComparesBy) {

@@ -619,11 +619,24 @@ TEST(Terminations, KeepWhatWasSeenAfterThePodIsGone) {
   t.observe(pod);
   EXPECT_TRUE(t.of("uid-p", "postgresql").is_null());
   t.observe(tfrs::terminated(pod, 137));
-  t.observe(pod);
   EXPECT_EQ(t.of("uid-p", "postgresql"),
             (Json{{"exitCode", 137}, {"finishedAt", "2026-11-20T15:00:01Z"}, {"reason", "Error"}}));
   EXPECT_TRUE(t.of("uid-p", "other").is_null());
   t.observe(Json::object());
+}
+
+// The same pod's container, started again and then lost with its node: how it ended the time before proves
+// nothing.
+TEST(Terminations, AreForgottenOnceTheContainerRunsAgain) {
+  Terminations t;
+  Json pod = tfrs::pod("p", kPrimary, "10.0.0.1");
+  t.observe(tfrs::terminated(pod, 137));
+  Json waits = pod;
+  waits["status"]["containerStatuses"][0]["state"] = {{"waiting", {{"reason", "CrashLoopBackOff"}}}};
+  t.observe(waits);
+  EXPECT_FALSE(t.of("uid-p", "postgresql").is_null());
+  t.observe(pod);
+  EXPECT_TRUE(t.of("uid-p", "postgresql").is_null());
 }
 
 }  // namespace
