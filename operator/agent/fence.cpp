@@ -281,6 +281,7 @@ Result<Answer> fence_dead(const Order& order, const api::MemberRef& m, Report& r
                                    repository.record().major_version);
     record.at_stake =
         commits ? stake_json(commits->count, fork, wal.end) : Json{{"unknown", commits.error().message}};
+    if (wal.behind) record.at_stake["damaged"] = damage_words(wal);
   }
   PGR_TRY(mark(&repository, record.live_timeline, record.timeline));
   if (!finished) PGR_TRY(base::replace_file(fence_path(m.mount), to_json(record).dump(2) + "\n"));
@@ -329,13 +330,11 @@ Result<Answer> unfence(const Order& order, const api::MemberRef& m) {
   if (!record && record.error().code == base::ErrorCode::kNotFound)
     return succeeded("NotFenced", fmt::format("{} carries no fence", m.name));
   if (!record) return base::fail(record.error());
+  // Of an earlier life (a restore has since exchanged the directory that carries its signal), or of a cutover
+  // that came first: only that one takes it off again. This action never put one there, it is refused before.
   if (record->action_uid != order.action.uid) {
-    // A fence of an earlier life: a restore has since exchanged the directory that carries its signal.
-    PGR_ASSIGN(bool has_signal, base::is_there(signal_path(m)));
-    if (!has_signal) return succeeded("NotFenced", fmt::format("{} carries no fence of this action", m.name));
-    return base::fail(base::refused(
-        "FencedByAnother", fmt::format("the fence on {} is of action {}", m.name, record->action_uid),
-        "only that action takes it off again"));
+    return succeeded("NotFenced", fmt::format("{} carries no fence of this action; there is one of action {}",
+                                              m.name, record->action_uid));
   }
   PGR_ASSIGN(auto repository, open_repository(order));
   PGR_TRY(repository.update([&](archive::RepositoryRecord* r) -> Result<> {

@@ -373,6 +373,7 @@ Result<WalSource> source_of(const Order& order, const archive::Repository& repos
   source.add(wal, pg_wal);
   *found = {{"endLSN", wal.end.text()}, {"segments", wal.complete.size()}, {"words", wal.words}};
   if (wal.last) (*found)["last"] = wal.last->name;
+  if (wal.behind) (*found)["damaged"] = damage_words(wal);
   PGR_ASSIGN(Commits commits, commits_between(source, repository, timeline,
                                               wal.begin(repository.segment_size()).value_or(wal.end), wal.end,
                                               repository.record().major_version));
@@ -468,7 +469,8 @@ Result<Json> plan_restore(const Order& order, const archive::Repository& reposit
   PGR_ASSIGN(Asked asked, question_of(order, repository, source, *history, backups, report));
   PGR_ASSIGN(BackupChoice choice, choose_backups(backups, *history, plan.backup_id, asked.bound));
   // A stopped primary's WAL to its very end: silence behind it means that nothing happened.
-  bool proven = !plan.wait_for.empty() || source.end().has_value();
+  bool proven =
+      !plan.wait_for.empty() || (source.end().has_value() && base::text_at(salvage, {"damaged"}).empty());
   std::optional<Resolved> found;
   std::optional<base::Error> refusal;
   for (const BackupRecord& backup : choice.candidates) {
@@ -490,9 +492,25 @@ Result<Json> plan_restore(const Order& order, const archive::Repository& reposit
         "WalGap",
         fmt::format("the latest state lies behind a gap in the archive; the first missing segment is {}",
                     found->walk.missing->name),
-        found->last ? fmt::format("to recover to the last transaction before the gap, write targetTime {}",
-                                  base::format_time_micro(found->last->time))
-                    : "take a new backup"));
+        found->last
+            ? fmt::format("to recover to the last transaction before the gap ({}), write targetLSN: {}",
+                          base::format_time_micro(found->last->time), found->last->end.text())
+            : "take a new backup"));
+  }
+  const std::string unread =
+      !found->unreadable.empty() ? found->unreadable : base::text_at(salvage, {"damaged"});
+  if (plan.target.latest() && !unread.empty()) {
+    // Whole by its checksum and by the names, and yet no server reads on: what lies behind it would be lost
+    // unsaid.
+    return base::fail(base::refused(
+        "WalDamaged", fmt::format("the latest state lies behind damaged WAL: {}", unread),
+        fmt::format(
+            "keep the archive and the members' volumes as they are; {}",
+            found->last
+                ? fmt::format(
+                      "to recover to the last transaction before the damage ({}), write targetLSN: {}",
+                      base::format_time_micro(found->last->time), found->last->end.text())
+                : "take a new backup")));
   }
   if (asked.question.time && plan.target.timeline == 0) {
     PGR_TRY(check_branches(repository, *history, *asked.question.time, found->answer,
@@ -561,6 +579,7 @@ Result<Json> plan_cutover_from_dead(const Order& order, const archive::Repositor
   PGR_ASSIGN(Commits commits,
              commits_between(source, repository, dead, fork, wal.end, repository.record().major_version));
   Json stake = {{"transactions", commits.count}, {"fromLSN", fork.text()}, {"toLSN", wal.end.text()}};
+  if (wal.behind) stake["damaged"] = damage_words(wal);
   if (commits.first_time) stake["since"] = base::format_time_micro(*commits.first_time);
   if (commits.last_time) stake["until"] = base::format_time_micro(*commits.last_time);
   return Json{{"forkLSN", fork.text()},

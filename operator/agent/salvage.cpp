@@ -1,6 +1,7 @@
 #include "agent/salvage.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <fcntl.h>
 #include <map>
@@ -138,6 +139,27 @@ Result<> check_no_later_timeline(const archive::Repository& repository, Timeline
 
 }  // namespace
 
+namespace {
+
+// By its first page: neither recycled nor made in advance.
+bool was_written(const std::string& pg_wal, const std::string& name,
+                 const postgres::WalExpectation& expected) {
+  auto parsed = postgres::parse_wal_name(name);
+  base::Fd file(::open(fmt::format("{}/{}", pg_wal, name).c_str(), O_RDONLY | O_CLOEXEC));
+  if (!parsed || !file.valid()) return false;
+  std::array<char, postgres::kLongHeaderBytes> bytes{};
+  if (::read(file.get(), bytes.data(), bytes.size()) != static_cast<ssize_t>(bytes.size())) return false;
+  return postgres::check_segment(*parsed, {bytes.data(), bytes.size()}, *expected.segment_size, expected)
+      .has_value();
+}
+
+}  // namespace
+
+std::string damage_words(const UnarchivedWal& wal) {
+  return fmt::format("it cannot be read behind {} ({}), but segment {} was written later", wal.end.text(),
+                     wal.words, wal.behind ? wal.behind->name : "");
+}
+
 base::Result<UnarchivedWal> find_unarchived(const archive::Repository& repository, TimelineId timeline,
                                             const std::string& pg_wal) {
   auto listed = base::list_directory(pg_wal);
@@ -204,6 +226,16 @@ base::Result<UnarchivedWal> find_unarchived(const archive::Repository& repositor
   out.system_identifier = order.system_identifier;
   out.end = walked->end;
   out.words = walked->words;
+  for (std::uint64_t n : archived) {
+    if (n > walked->looked) {
+      out.behind = at_number(n);
+      break;
+    }
+  }
+  for (auto n = here.upper_bound(walked->looked); n != here.end() && !out.behind; ++n) {
+    if (was_written(pg_wal, at_number(*n).name, {order.system_identifier, size, std::nullopt, *history}))
+      out.behind = at_number(*n);
+  }
   std::uint64_t behind = out.end.segment(size);
   for (std::uint64_t n = first; n < behind; ++n) {
     if (!archived.contains(n)) out.complete.push_back(at_number(n));

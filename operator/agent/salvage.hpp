@@ -26,9 +26,15 @@ struct UnarchivedWal {
   std::vector<archive::SegmentRef> complete{};  // rising, those that the archive lacks
   std::optional<archive::SegmentRef> last{};    // the incomplete one that holds `end`
   std::string words{};                          // why it ends there
+  // A segment that was written behind `end`. A server syncs a segment before it opens the next: so this is no
+  // end, but damage, and what was written behind it is not read. Nothing where it is the end.
+  std::optional<archive::SegmentRef> behind{};
   // The beginning of the first segment that the archive lacks; nothing where it lacks none.
   [[nodiscard]] std::optional<postgres::Lsn> begin(std::uint64_t segment_size) const;
 };
+
+// Of one that has `behind`.
+[[nodiscard]] std::string damage_words(const UnarchivedWal& wal);
 
 // salvage/<action uid>/salvage.json
 struct SalvageRecord {

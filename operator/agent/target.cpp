@@ -22,7 +22,10 @@ std::string TargetResolver::nearest_below(Lsn known) const {
     return fmt::format("the latest possible targetLSN is {}", known.text());
   }
   if (last_commit_ && last_commit_->end >= question_.backup_end) {
-    return fmt::format("the latest possible targetTime is {}", base::format_time_micro(last_commit_->time));
+    // Not its time: without more WAL nobody knows whether another one committed in that very moment.
+    return fmt::format(
+        "the latest possible target is targetLSN: {}, the end of the last transaction there ({})",
+        last_commit_->end.text(), base::format_time_micro(last_commit_->time));
   }
   return fmt::format("the only possible target is the end of backup {}: {}", question_.backup_id,
                      base::format_time_micro(question_.backup_stop));

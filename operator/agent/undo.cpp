@@ -74,9 +74,17 @@ Result<Answer> finish(const Order& order, const ExchangeJournal& journal) {
   Json result = {{"exchanged", true}};
   std::string message = journal.old_inode == 0 ? "the volume has no data directory, as before"
                                                : "the old directory is back in its place";
-  if (journal.served == false) {
-    PGR_TRY(there ? base::remove_tree(journal.sibling) : Result<>());
-  } else if (there) {
+  // Looked at again: whoever started the member while the Job began has a server there now.
+  if (journal.served == false && there) {
+    auto control = control_data_of(journal.sibling);
+    auto pid_file = base::is_there(journal.sibling + "/postmaster.pid");
+    bool started = (control && !never_started(journal, *control)) || !pid_file || *pid_file;
+    if (!started) {
+      PGR_TRY(base::remove_tree(journal.sibling));
+      there = false;
+    }
+  }
+  if (there) {
     result["keptDirectory"] = journal.sibling;
     message += fmt::format("; what was written since is kept in {}", journal.sibling);
   }

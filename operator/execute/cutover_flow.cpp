@@ -183,15 +183,18 @@ StepResult plan_cutover(Action& a, const api::FailoverSpec& spec) {
   in["forkLSN"] = at(r.result, {"forkLSN"});
   in["applications"] = Json::object();
   for (const plan::ApplicationView& app : scene->applications) {
-    in["applications"][app.workload.name] = app.replicas > 0 ? app.replicas : app.replicas_before;
+    in["applications"][plan::application_key(*scene, app)] =
+        app.replicas > 0 ? app.replicas : app.replicas_before;
   }
   in["world"] = world_covered(*scene);
   Json at_stake = at(r.result, {"atStake"});
-  if (dead) at_stake["exact"] = true;
+  const bool exact = dead && text_at(at_stake, {"damaged"}).empty();
+  if (dead) at_stake["exact"] = exact;
   at_stake["text"] = fmt::format(
       "{}{} transactions that {} has committed since the restored moment stay behind on its volume{}",
-      dead ? "" : "at least ", number_at(at_stake, {"transactions"}), from->name,
-      dead ? "" : ", and those that it still commits until it is stopped");
+      exact ? "" : "at least ", number_at(at_stake, {"transactions"}), from->name,
+      dead ? (exact ? "" : ": its WAL is damaged, " + text_at(at_stake, {"damaged"}))
+           : ", and those that it still commits until it is stopped");
   Json facts = {
       {"from", from->name},
       {"to", to->name},
@@ -284,7 +287,7 @@ StepResult fence(Action& a) {
   }
   Json loss = at(r.result, {"atStake"}).is_object() ? at(r.result, {"atStake"}) : Json::object();
   // Never a number that was not counted.
-  loss["exact"] = at(loss, {"transactions"}).is_number_integer();
+  loss["exact"] = at(loss, {"transactions"}).is_number_integer() && text_at(loss, {"damaged"}).empty();
   a.status.extra["dataLoss"] = loss;
   return r;
 }
@@ -426,7 +429,7 @@ StepResult first_connection(Action& a) {
   std::vector<std::string> addresses;
   bool wanted = false;
   for (const plan::ApplicationView& app : scene->applications) {
-    wanted = wanted || number_at(a.input("applications"), {app.workload.name}) > 0;
+    wanted = wanted || number_at(a.input("applications"), {plan::application_key(*scene, app)}) > 0;
     for (const Json& pod : app.pods) {
       for (std::string& ip : plan::pod_addresses(pod)) addresses.push_back(std::move(ip));
     }
@@ -496,19 +499,23 @@ StepResult switch_back(Action& a) {
 }
 
 // The fence Job waits for the stop, and not for ever: stopped without it, the primary would have to start
-// again.
-Result<> fence_still_waits(Action& a, const plan::SceneView& scene) {
+// again. Nothing while it waits.
+std::optional<StepResult> fence_ended(Action& a, const plan::SceneView& scene) {
   const plan::MemberView* from = from_of(a, scene);
-  if (from == nullptr || from->replicas == 0) return {};
-  if (turned_back(a, from->workload, from->steering, from->replicas, 0))
-    return {};  // it was stopped, and has its own words
-  PGR_ASSIGN(bool running, job_running(a, "fence", 1));
-  if (running) return {};
-  return base::fail(base::refused(
+  if (from == nullptr || from->replicas == 0) return std::nullopt;
+  // It was stopped, and has its own words.
+  if (turned_back(a, from->workload, from->steering, from->replicas, 0)) return std::nullopt;
+  auto running = job_running(a, "fence", 1);
+  if (!running) return StepResult::of(running.error());
+  if (*running) return std::nullopt;
+  StepResult r = run_job(a, scene, fence_call(a, from));
+  if (r.kind != StepResult::Kind::kFailed || r.error.reason != "NotShutDown") return r;
+  return StepResult::failed(base::refused(
       "FenceEnded",
       fmt::format("the fence Job on the volume of {} has ended before {} was stopped; it waits {} s for that",
                   from->name, from->name, api::FenceOrder().wait_seconds),
-      "the log in status.operation and the events say what held the stop up; mend that, then make a new Failover"));
+      "the log in status.operation and the events say what held the stop up; mend that, then make a new "
+      "Failover"));
 }
 
 // No application pod starts while the Service leads elsewhere.
@@ -579,7 +586,7 @@ Flow cutover_flow(Action& action, const api::FailoverSpec& spec) {
       auto scene = scene_of(x);
       if (!scene) return StepResult::of(scene.error());
       if (auto calm = quiet(x, *scene); !calm) return StepResult::failed(calm.error());
-      if (auto waits = fence_still_waits(x, *scene); !waits) return StepResult::of(waits.error());
+      if (auto ended = fence_ended(x, *scene)) return *ended;
       return stop_member(x, "stop-primary", from, Login::kRole);
     };
     // The fence Job first: it would take the clean stop that it waits for as its sign.

@@ -57,7 +57,7 @@ Json world_covered(const plan::SceneView& scene) {
   for (const plan::ServiceView& s : scene.services)
     out["services"][s.name] = {{"uid", s.uid}, {"selector", s.selector}};
   for (const plan::ApplicationView& app : scene.applications)
-    out["applications"][app.workload.name] = {{"uid", app.uid}};
+    out["applications"][plan::application_key(scene, app)] = {{"uid", app.uid}};
   return out;
 }
 
@@ -67,7 +67,15 @@ Step hold_step(const std::string& names) {
   s.run = [](Action& a) {
     std::vector<std::string> uids;
     for (const Json& uid : a.input("claims")) uids.push_back(uid.get<std::string>());
-    return hold_volumes(a, uids);
+    StepResult held = hold_volumes(a, uids);
+    if (held.kind != StepResult::Kind::kDone || !a.input("world").is_object()) return held;
+    // Whoever held them may have made another world than that of the plan.
+    auto scene = scene_of(a);
+    if (!scene) return StepResult::of(scene.error());
+    if (world_covered(*scene) == a.input("world")) return held;
+    return StepResult::failed(base::refused("WorldChanged",
+                                            "what the plan stood on has changed before its first step",
+                                            fmt::format("look at the topology, then make a new {}", a.kind)));
   };
   return s;
 }

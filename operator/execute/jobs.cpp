@@ -191,6 +191,12 @@ StepResult run_job(Action& a, const plan::SceneView& scene, const JobCall& call)
     }
     return StepResult::waiting("starting Job " + name, std::chrono::milliseconds(400));
   }
+  // Names have eight digits of a uid: another action's Job is neither read nor followed.
+  if (std::string of = text_at(*job, {"metadata", "labels", api::kLabelActionUid}); !of.empty() && of != a.meta.uid) {
+    return StepResult::blocked(
+        base::refused("JobNameTaken", fmt::format("Job {} is of another action (uid {})", name, of),
+                      "delete that action once it has ended, or cancel this one and make a new one"));
+  }
   // Every request to leave has the topology's uid: the Jobs of the one before go with its Lease.
   const Json& owners = at(*job, {"metadata", "ownerReferences"});
   if (a.flow == "Leave" && owners.is_array() && !owners.empty() &&

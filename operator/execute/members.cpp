@@ -423,7 +423,8 @@ StepResult restore_count(Action& a, const std::string& name, int replicas) {
   if (!scene) return StepResult::of(scene.error());
   const plan::MemberView* m = scene->member(name);
   if (m == nullptr) return no_member("member " + name);
-  if (m->replicas == replicas) return StepResult::done();
+  // It was only ever lowered: what is up now somebody has started, and it may serve. Nothing puts it to 0.
+  if (replicas == 0 || m->replicas == replicas) return StepResult::done();
   if (m->replicas == 0 && !m->pods.empty()) {
     return StepResult::waiting(fmt::format("waiting for the former pod of {} to end", name),
                                milliseconds(200));
@@ -495,7 +496,7 @@ StepResult start_applications(Action& a) {
   if (!scene) return StepResult::of(scene.error());
   const Json& counts = a.input("applications");
   for (const plan::ApplicationView& app : scene->applications) {
-    int wanted = static_cast<int>(number_at(counts, {app.workload.name}, 0));
+    int wanted = static_cast<int>(number_at(counts, {plan::application_key(*scene, app)}, 0));
     if (app.replicas != wanted) {
       if (auto r = scale(a.world, app.workload, wanted, Json()); !r) return StepResult::of(r.error());
     }

@@ -543,7 +543,11 @@ Flow restore_flow(Action& action, const api::RestoreSpec& spec) {
     stop.planned = {"stop-target", api::StepKind::kConvergent,
                     fmt::format("scale {} to 0 and wait until its pod is gone", target)};
     stop.run = [target](Action& x) { return scale_down(x, target); };
-    stop.revert = [target, before](Action& x) { return start_member(x, target, before); };
+    // Of a target that was at 0 the way back ends with what this action has started: whoever else starts it
+    // may serve from it.
+    stop.revert = [target, before](Action& x) {
+      return before == 0 ? StepResult::done() : start_member(x, target, before);
+    };
     stop.patience = kPatience;
     steps.push_back(stop);
     Step rec;

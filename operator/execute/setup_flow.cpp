@@ -164,7 +164,7 @@ StepResult proof(Action& a) {
 
 Flow setup_flow(Action& action, const api::TopologySpec& spec) {
   Flow flow;
-  flow.cancel = action.meta.deleting;
+  flow.cancel = action.meta.deleting || spec.archive.wal.setup != "ConfigureAndRestart";
   flow.plan = [spec](Action& a) { return plan_setup(a, spec); };
   flow.steps = [](Action& a) {
     const Json& in = a.status.operation.inputs;

@@ -52,6 +52,13 @@ const MemberView* SceneView::member(std::string_view name) const {
   return found == members.end() ? nullptr : &*found;
 }
 
+std::string application_key(const SceneView& scene, const ApplicationView& app) {
+  auto same =
+      std::count_if(scene.applications.begin(), scene.applications.end(),
+                    [&](const ApplicationView& other) { return other.workload.name == app.workload.name; });
+  return same > 1 ? fmt::format("{}/{}", app.workload.kind, app.workload.name) : app.workload.name;
+}
+
 std::vector<std::string> pod_addresses(const Json& pod) {
   std::vector<std::string> out;
   if (const Json& all = at(pod, {"status", "podIPs"}); all.is_array()) {

@@ -82,6 +82,9 @@ struct SceneView {
 // its labels alone.
 [[nodiscard]] bool pod_of(const Json& pod, const api::WorkloadRef& workload, const Json& template_labels);
 
+// Under which an application's count is kept: its name, and its kind too where another kind has the same one.
+[[nodiscard]] std::string application_key(const SceneView& scene, const ApplicationView& app);
+
 // All addresses of a pod: one per family where the cluster has two.
 [[nodiscard]] std::vector<std::string> pod_addresses(const Json& pod);
 

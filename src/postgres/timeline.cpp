@@ -1,5 +1,6 @@
 #include "postgres/timeline.hpp"
 
+#include <algorithm>
 #include <charconv>
 
 #include <fmt/format.h>
@@ -67,6 +68,11 @@ base::Result<TimelineHistory> TimelineHistory::parse(TimelineId timeline, std::s
     ancestors.push_back({TimelineId(id), *end});
   }
   if (ancestors.empty()) return corrupt(content, "no parent is named");
+  // A recovery can end before the place where its timeline left the parent: then the new timeline begins
+  // there, and the file says "1 0/9000000", "2 0/5000098". Nothing behind the later line's place is of this
+  // history, whatever an earlier line says (tliOfPointInHistory looks from the newest on).
+  for (std::size_t i = ancestors.size() - 1; i > 0; --i)
+    ancestors[i - 1].end = std::min(ancestors[i - 1].end, ancestors[i].end);
   return TimelineHistory(timeline, std::move(ancestors));
 }
 

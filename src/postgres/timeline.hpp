@@ -29,7 +29,8 @@ class TimelineId {
   std::uint32_t number_ = 0;
 };
 
-// One ancestor: `timeline` was followed up to `end`, where the next one in the list branched off.
+// One ancestor: `timeline` was followed up to `end`, where the next one in the list branched off. Ends never
+// fall; an ancestor that ends where the one before it does has given nothing but its number.
 struct Ancestor {
   TimelineId timeline;
   Lsn end;

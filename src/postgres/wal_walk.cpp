@@ -124,6 +124,7 @@ class Walker {
   base::Result<std::optional<Page>> page(std::uint64_t at) {
     const std::uint64_t size = order_.segment_size;
     std::uint64_t number = at / size;
+    walk_.looked = number;
     if (!mapped_ || *mapped_ != number) {
       PGR_ASSIGN(auto path, find_(number));
       if (!path) return ends(fmt::format("there is no segment with the byte {}", Lsn(at).text()));

@@ -26,6 +26,7 @@ struct WalWalk {
   std::optional<Lsn> last;    // start of the last valid record
   std::uint64_t records = 0;  // how many were valid
   std::string words;          // why it ends there
+  std::uint64_t looked = 0;   // the last segment that was looked for
   std::uint16_t magic = 0;    // of the pages; 0 = not one was valid
 };
 

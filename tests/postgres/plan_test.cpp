@@ -40,10 +40,16 @@ TEST_F(PlanJob, RefusalsNameTheNearestPossibleTarget) {
   EXPECT_EQ(after.outcome, api::Outcome::kRefused);
   EXPECT_EQ(after.reason, "TargetAfterArchive");
   EXPECT_EQ(after.message, fmt::format("target {} lies after the last transaction in the archive", late));
-  EXPECT_EQ(
-      after.hint,
-      fmt::format("the latest possible targetTime is {}; or leave out targetTime to get the latest state",
-                  last));
+  EXPECT_THAT(after.hint,
+              ::testing::MatchesRegex(fmt::format(
+                  "the latest possible target is targetLSN: [0-9A-F/]+, the end of the last transaction "
+                  "there .{}.; or leave out targetTime to get the latest state",
+                  last)));
+  // What it names is taken.
+  auto named = plan_order(9, "");
+  named.plan.target.lsn = after.hint.substr(std::string("the latest possible target is targetLSN: ").size());
+  named.plan.target.lsn.resize(named.plan.target.lsn.find(','));
+  EXPECT_EQ(must_succeed(named).result["included"]["time"], last);
 
   auto future = run(plan_order(4, "2999-01-01T00:00:00Z"));
   EXPECT_EQ(future.reason, "TargetInFuture");
@@ -62,6 +68,37 @@ TEST_F(PlanJob, RefusalsNameTheNearestPossibleTarget) {
   auto quiet = must_succeed(plan_order(8, late, {segment}));
   EXPECT_FALSE(quiet.result.contains("excluded"));
   EXPECT_EQ(quiet.result["included"]["time"], last);
+}
+
+// Damaged before it was archived: whole by its name, its first page and the archive's own checksum.
+TEST_F(PlanJob, TheLatestStateIsNotTheOneBeforeDamagedWal) {
+  Server& primary = start_primary();
+  backup(primary);
+  insert(primary, 2);
+  marker(primary);
+  primary.sql("INSERT INTO credit_trade SELECT FROM generate_series(1, 200)");
+  std::string hit = primary.switch_segment();
+  insert(primary, 2);
+  std::string last = marker(primary);
+  must_succeed(plan_order(1, "", {hit, last}));
+  auto r = repository();
+  auto name = must(postgres::parse_wal_name(hit));
+  std::string stored = r.layout().wal_file(name), copy = path(hit);
+  must(archive::get_file(stored, copy));
+  std::string bytes = must(base::read_file(copy));
+  for (std::size_t i = 4000; i < 4200; ++i) bytes[i] = static_cast<char>(bytes[i] ^ 0x55);
+  test::write_file(copy, bytes);
+  ASSERT_EQ(::unlink(stored.c_str()), 0);
+  must(archive::put_file_if_absent(copy, stored));
+  auto latest = run(plan_order(2, "", {last}));
+  EXPECT_EQ(latest.outcome, api::Outcome::kRefused);
+  EXPECT_EQ(latest.reason, "WalDamaged");
+  EXPECT_THAT(latest.message,
+              HasSubstr(fmt::format("the latest state lies behind damaged WAL: {} cannot be read", hit)));
+  EXPECT_THAT(latest.hint, HasSubstr("write targetLSN: "));
+  auto before = plan_order(3, "", {last});
+  before.plan.target.lsn = latest.hint.substr(latest.hint.rfind(' ') + 1);
+  must_succeed(before);
 }
 
 TEST_F(PlanJob, AGapIsNamed) {
@@ -86,7 +123,7 @@ TEST_F(PlanJob, AGapIsNamed) {
   EXPECT_EQ(gap.message,
             fmt::format("target {} lies behind a gap in the archive; the first missing segment is {}", inside,
                         lost));
-  EXPECT_THAT(gap.hint, HasSubstr("the latest possible targetTime is "));
+  EXPECT_THAT(gap.hint, HasSubstr("the latest possible target is targetLSN: "));
   must_succeed(plan_order(3, before, {last}));
   auto latest = run(plan_order(4, "", {last}));
   EXPECT_EQ(latest.outcome, api::Outcome::kRefused);
@@ -94,7 +131,9 @@ TEST_F(PlanJob, AGapIsNamed) {
   EXPECT_EQ(latest.message,
             fmt::format("the latest state lies behind a gap in the archive; the first missing segment is {}",
                         lost));
-  EXPECT_THAT(latest.hint, HasSubstr("to recover to the last transaction before the gap, write targetTime "));
+  EXPECT_THAT(latest.hint,
+              ::testing::MatchesRegex(
+                  "to recover to the last transaction before the gap .*, write targetLSN: [0-9A-F/]+"));
 }
 
 TEST_F(PlanJob, TheLedgerLetsAnActionHappenOnce) {
@@ -151,9 +190,9 @@ TEST_F(PlanJob, MinimalWalEndsTheWindow) {
               ::testing::MatchesRegex(
                   "at [0-9A-F]+/[0-9A-F]+ the server was started with wal_level = minimal: WAL from "
                   "there on cannot be replayed"));
-  EXPECT_THAT(a.hint,
-              ::testing::MatchesRegex("the latest possible targetTime is [-0-9T:.]+Z; or use a backup "
-                                      "made after that"));
+  EXPECT_THAT(a.hint, ::testing::MatchesRegex("the latest possible target is targetLSN: [0-9A-F/]+, the end "
+                                              "of the last transaction there .[-0-9T:.]+Z.; or use a backup "
+                                              "made after that"));
 }
 
 TEST_F(PlanJob, AFileThatMayNotBeReadIsNamedAndNothingIsTouched) {

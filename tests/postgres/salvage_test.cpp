@@ -215,6 +215,7 @@ TEST_F(Salvage, AHalfWrittenRecordIsNotPartOfIt) {
   auto torn = must(find_unarchived(r, kFirst, pg_wal()));
   EXPECT_LT(torn.end, whole.end);
   EXPECT_GT(torn.end.value() + 9000, whole.end.value()) << "one record, not more";
+  EXPECT_FALSE(torn.behind) << "a crash in the middle of a write is no damage";
   EXPECT_THAT(torn.words, HasSubstr("checksum"));
   auto theirs = must(postgres::Lsn::parse(last_by_waldump(whole.last->name)));
   EXPECT_LT(theirs, torn.end);
@@ -222,6 +223,55 @@ TEST_F(Salvage, AHalfWrittenRecordIsNotPartOfIt) {
   EXPECT_EQ(answer.result["endLSN"], torn.end.text());
   auto recovered = must_succeed(recover_salvaged(1, must_succeed(resolve_order(1)).result));
   EXPECT_EQ(recovered.result["newTimeline"], 2);
+}
+
+// A record in the middle of what only this volume has: a server syncs a segment before it opens the next, so
+// the ones behind were written and acknowledged.
+TEST_F(Salvage, DamageIsNotTakenForTheEnd) {
+  Server& primary = start_primary();
+  backup(primary);
+  insert(primary, 3);
+  marker(primary);
+  primary.sql("ALTER SYSTEM SET archive_command = 'false'");
+  primary.sql("SELECT pg_reload_conf()");
+  primary.wait_for("SHOW archive_command", "false");
+  std::string hit;
+  for (int i = 0; i < 4; ++i) {
+    primary.sql("INSERT INTO credit_trade SELECT FROM generate_series(1, 200)");
+    std::string segment = primary.switch_segment();
+    if (i == 1) hit = segment;
+  }
+  std::string last = clock(primary);
+  insert(primary, 1);
+  kill_all(primary);
+  auto r = repository();
+  auto whole = must(find_unarchived(r, kFirst, pg_wal()));
+  EXPECT_FALSE(whole.behind) << whole.behind->name;
+  ASSERT_GE(whole.complete.size(), 4U);
+  std::string file = pg_wal() + "/" + hit, bytes = must(base::read_file(file));
+  for (std::size_t i = 4000; i < 4200; ++i) bytes[i] = static_cast<char>(bytes[i] ^ 0x55);
+  test::write_file(file, bytes);
+
+  auto damaged = must(find_unarchived(r, kFirst, pg_wal()));
+  EXPECT_LT(damaged.end, whole.end);
+  ASSERT_TRUE(damaged.behind);
+  EXPECT_GT(damaged.behind->name, hit);
+  auto latest = run(preview_order(1));
+  EXPECT_EQ(latest.outcome, api::Outcome::kRefused);
+  EXPECT_EQ(latest.reason, "WalDamaged");
+  EXPECT_THAT(
+      latest.message,
+      HasSubstr("the latest state lies behind damaged WAL: it cannot be read behind " + damaged.end.text()));
+  EXPECT_THAT(latest.message, HasSubstr("but segment " + damaged.behind->name + " was written later"));
+  EXPECT_THAT(latest.hint, HasSubstr("write targetLSN: "));
+  // Silence behind the damage proves nothing.
+  auto silent = run(preview_order(2, last));
+  EXPECT_EQ(silent.outcome, api::Outcome::kRefused) << silent.message;
+  std::string named = latest.hint.substr(latest.hint.rfind(' ') + 1);
+  Order until = preview_order(3);
+  until.plan.target.lsn = named;
+  auto before = must_succeed(until);
+  EXPECT_THAT(before.result["salvage"]["damaged"].get<std::string>(), HasSubstr(damaged.behind->name));
 }
 
 TEST_F(Salvage, TheOldPrimaryStartedAgainArchivesItsLastSegmentItself) {

@@ -91,8 +91,8 @@ TEST(Target, BehindTheLastCommitNeedsProof) {
   EXPECT_EQ(refused.error().reason, "TargetAfterArchive");
   EXPECT_EQ(refused.error().text(),
             "target 2027-01-15T08:00:30.000000Z lies after the last transaction in the archive. HINT: the "
-            "latest possible targetTime is "
-            "2027-01-15T08:00:20.000000Z; or leave out targetTime to get the latest state");
+            "latest possible target is targetLSN: 0/2040, the end of the last transaction there "
+            "(2027-01-15T08:00:20.000000Z); or leave out targetTime to get the latest state");
   WalEnd proven;
   proven.proven_current = true;
   auto a = resolve_target(question(30), records, proven);
@@ -276,7 +276,8 @@ TEST(TargetRecord, ATransactionAndTheOneBefore) {
   EXPECT_EQ(behind.error().reason, "WalGap");
   EXPECT_EQ(behind.error().text(),
             "transaction 2 (at 0/3000) lies behind a gap in the archive; the first missing segment is "
-            "000000010000000000000005. HINT: the latest possible targetTime is 2027-01-15T08:00:40.000000Z");
+            "000000010000000000000005. HINT: the latest possible target is targetLSN: 0/4040, the end of the "
+            "last transaction there (2027-01-15T08:00:40.000000Z)");
 }
 
 TEST(TargetRecord, ARestorePointItself) {

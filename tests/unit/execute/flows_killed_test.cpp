@@ -770,6 +770,49 @@ TEST(SteeredRestore, IsNotPutBackUnderAServiceThatLeadsToIt) {
   EXPECT_EQ(world.outside(), before);
 }
 
+// It waited for another action's volume, and that one has made the target the primary: the plan is of another
+// world.
+TEST(SteeredRestore, ThatWaitedForAnotherActionLooksAgain) {
+  Cluster world(k::kRestore, "it", Json::parse(kCases[1].spec));
+  std::string claim =
+      text_at(world.api.peek(k::kPersistentVolumeClaim, "postgresql-standby"), {"metadata", "uid"});
+  auto other = [&](const char* phase) {
+    world.api.put(k::kFailover, {{"metadata", {{"name", "other"}, {"uid", "other-uid"}}},
+                                 {"spec", {{"topologyRef", {{"name", "elsewhere"}}}}},
+                                 {"status", {{"phase", phase}}}});
+  };
+  other("Running");
+  world.api.put(k::kLease, {{"metadata", {{"name", "pgrunbook-" + claim.substr(0, 8)}}},
+                            {"spec", {{"holderIdentity", "other-uid"}}}});
+  for (int i = 0; i < 50; ++i) world.look();
+  EXPECT_EQ(world.text({"operation", "step"}), "hold") << world.text({"message"});
+  scale(world, "postgresql-standby", 1, "pgrunbook");
+  select(world, "postgresql-standby", "pgrunbook");
+  other("Completed");
+  world.look_until("Failed");
+  EXPECT_EQ(world.text({"reason"}), "WorldChanged") << world.text({"message"});
+  EXPECT_EQ(world.outside()["replicas"]["postgresql-standby"], 1);
+  EXPECT_EQ(world.outside()["exchanged"], false);
+}
+
+// Started, and led to, just before this action would have stopped it: it was at 0 in the plan, and is not put
+// there.
+TEST(SteeredRestore, NeverPutsATargetToZeroThatServes) {
+  Cluster world(k::kRestore, "it", Json::parse(kCases[1].spec));
+  bool once = true;
+  world.meddle = [&](const kube::Resource& r, const Json& object) {
+    if (!once || r != k::kRestore || text_at(object, {"status", "operation", "step"}) != "stop-target")
+      return;
+    once = false;
+    scale(world, "postgresql-standby", 1, "kubectl");
+    select(world, "postgresql-standby", "kubectl");
+  };
+  world.look_until("Failed");
+  EXPECT_FALSE(once);
+  EXPECT_EQ(world.text({"reason"}), "TargetIsPrimary") << world.text({"message"});
+  EXPECT_EQ(world.outside()["replicas"]["postgresql-standby"], 1);
+}
+
 // Approved only after the world had changed: what was committed since the first plan is marked and waited for
 // too.
 TEST(SteeredRestore, ThatIsPlannedAgainMarksThePrimaryAgain) {

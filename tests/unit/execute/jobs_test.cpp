@@ -86,6 +86,20 @@ TEST_F(Jobs, IsMadeOnlyWhereItsGateLetsIt) {
   EXPECT_EQ(asked, 2);
 }
 
+// Two uids can share their first eight digits.
+TEST_F(Jobs, OfAnotherActionAreNotFollowed) {
+  look();
+  Json job = b.api.peek(k::kJob, kName);
+  job["metadata"]["labels"][api::kLabelActionUid] = "12345678-another";
+  b.api.put(k::kJob, job);
+  b.api.forget_calls();
+  StepResult r = look();
+  EXPECT_EQ(r.kind, Kind::kBlocked);
+  EXPECT_EQ(r.error.reason, "JobNameTaken");
+  EXPECT_EQ(r.error.message, std::string("Job ") + kName + " is of another action (uid 12345678-another)");
+  EXPECT_THAT(b.api.write_texts(), IsEmpty());
+}
+
 TEST_F(Jobs, AreCreatedUnderTheirName) {
   call.fill = [](api::Order& o) { o.fence.timeline = 2; };
   StepResult r = look();

@@ -119,6 +119,16 @@ TEST(DeadMember, GetsItsCountBackWithoutBeingWaitedFor) {
   EXPECT_EQ(restore_count(b.a, "postgresql-standby", 1).kind, Kind::kDone);  // no pod of it is ready
 }
 
+// It was at 0 already, and somebody has started it while a restore from it was under way: it may be the
+// primary.
+TEST(DeadMember, ThatWasAtZeroIsNeverPutBackToZero) {
+  Bench b;
+  ASSERT_EQ(b.replicas("postgresql"), 1);
+  EXPECT_EQ(restore_count(b.a, "postgresql", 0).kind, Kind::kDone);
+  EXPECT_EQ(b.replicas("postgresql"), 1);
+  EXPECT_THAT(b.api.write_texts(), IsEmpty());
+}
+
 TEST(StartMember, ScalesUpAndWaitsUntilReady) {
   Bench b;
   StepResult r = start_member(b.a, "postgresql-standby", 1);

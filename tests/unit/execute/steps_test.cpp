@@ -50,6 +50,16 @@ Steps steps_of_the_flows() {
   return out;
 }
 
+// The permission to restart the primary can be withdrawn as long as it is not done.
+TEST(SetupFlow, IsCancelledOnceItIsNotWantedAnyMore) {
+  test::Bench b;
+  api::TopologySpec spec;
+  spec.archive.wal.setup = "ConfigureAndRestart";
+  EXPECT_FALSE(setup_flow(b.a, spec).cancel);
+  spec.archive.wal.setup = "Report";
+  EXPECT_TRUE(setup_flow(b.a, spec).cancel);
+}
+
 struct Row {
   std::string refused, dies;
 };

@@ -603,6 +603,20 @@ TEST(Pods, CountUntilTheyEnd) {
   EXPECT_FALSE(pod_ready(Json::object()));
 }
 
+TEST(Applications, OfOneNameAndTwoKindsAreTwo) {
+  SceneView scene;
+  ApplicationView web, same, other;
+  web.workload.kind = "Deployment";
+  same.workload.kind = "StatefulSet";
+  web.workload.name = same.workload.name = "web";
+  other.workload.kind = "Deployment";
+  other.workload.name = "report";
+  scene.applications = {web, same, other};
+  EXPECT_EQ(application_key(scene, web), "Deployment/web");
+  EXPECT_EQ(application_key(scene, same), "StatefulSet/web");
+  EXPECT_EQ(application_key(scene, other), "report");
+}
+
 Json slice(const char* family, const Json& endpoints) {
   return {{"addressType", family}, {"endpoints", endpoints}};
 }

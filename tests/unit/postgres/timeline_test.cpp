@@ -77,6 +77,21 @@ TEST(TimelineHistory, RefusesWhatPostgreSQLRefuses) {
   }
 }
 
+// Recovered on timeline 2 to a place before it began: what PostgreSQL writes then, and how it reads it.
+TEST(TimelineHistory, ThatLeftItsParentBeforeTheParentBeganFollowsTheGrandparent) {
+  auto h = TimelineHistory::parse(TimelineId(3), "1\t0/9000000\twhy\n2\t0/5000098\twhy\n");
+  ASSERT_TRUE(h.has_value()) << h.error().text();
+  const Lsn left = *Lsn::parse("0/5000098");
+  EXPECT_EQ(h->fork(), left);
+  EXPECT_EQ(h->end_of(TimelineId(1)), left);
+  EXPECT_EQ(h->timeline_at(*Lsn::parse("0/5000097")), TimelineId(1));
+  EXPECT_EQ(h->timeline_at(left), TimelineId(3));
+  EXPECT_EQ(h->timeline_at(*Lsn::parse("0/7000000")), TimelineId(3));
+  EXPECT_EQ(h->timeline_of_segment(left.segment(kSize) - 1, kSize), TimelineId(1));
+  EXPECT_EQ(h->timeline_of_segment(left.segment(kSize), kSize), TimelineId(3));
+  EXPECT_TRUE(h->contains(TimelineId(2)));
+}
+
 TEST(TimelineHistory, TheFirstTimelineNeedsNone) {
   TimelineHistory h{TimelineId(1)};
   EXPECT_FALSE(h.parent().valid());
