@@ -373,7 +373,7 @@ Result<WalSource> source_of(const Order& order, const archive::Repository& repos
   source.add(wal, pg_wal);
   *found = {{"endLSN", wal.end.text()}, {"segments", wal.complete.size()}, {"words", wal.words}};
   if (wal.last) (*found)["last"] = wal.last->name;
-  if (wal.behind) (*found)["damaged"] = damage_words(wal);
+  if (wal.behind) (*found)["damaged"] = {{"words", damage_words(wal)}, {"timeline", timeline.number()}};
   PGR_ASSIGN(Commits commits, commits_between(source, repository, timeline,
                                               wal.begin(repository.segment_size()).value_or(wal.end), wal.end,
                                               repository.record().major_version));
@@ -469,8 +469,15 @@ Result<Json> plan_restore(const Order& order, const archive::Repository& reposit
   PGR_ASSIGN(Asked asked, question_of(order, repository, source, *history, backups, report));
   PGR_ASSIGN(BackupChoice choice, choose_backups(backups, *history, plan.backup_id, asked.bound));
   // A stopped primary's WAL to its very end: silence behind it means that nothing happened.
-  bool proven =
-      !plan.wait_for.empty() || (source.end().has_value() && base::text_at(salvage, {"damaged"}).empty());
+  // Damage on the volume counts where the restore would follow that WAL.
+  std::string damaged;
+  if (TimelineId on(static_cast<std::uint32_t>(base::number_at(salvage, {"damaged", "timeline"})));
+      on.valid()) {
+    auto end = Lsn::parse(base::text_at(salvage, {"endLSN"}));
+    if (on == timeline || (end && history->contains(on) && history->end_of(on) > *end))
+      damaged = base::text_at(salvage, {"damaged", "words"});
+  }
+  bool proven = !plan.wait_for.empty() || (source.end().has_value() && damaged.empty());
   std::optional<Resolved> found;
   std::optional<base::Error> refusal;
   for (const BackupRecord& backup : choice.candidates) {
@@ -486,31 +493,28 @@ Result<Json> plan_restore(const Order& order, const archive::Repository& reposit
   }
   if (!found) return base::fail(*refusal);
   if (plan.onto_member && order.member) PGR_TRY(check_member(*order.member, found->backup));
+  // The last moment that is whole, as a target that is taken.
+  const bool named = found->last && found->last->end >= found->backup.end_lsn;
+  const std::string whole =
+      named ? fmt::format(
+                  "to recover to the last transaction before it ({}), write targetTLI: {} and targetLSN: {}",
+                  base::format_time_micro(found->last->time), timeline.number(), found->last->end.text())
+            : std::string("take a new backup");
   if (plan.target.latest() && found->walk.gap && found->walk.missing) {
     // The latest state was asked for, and this would not be it.
     return base::fail(base::refused(
         "WalGap",
         fmt::format("the latest state lies behind a gap in the archive; the first missing segment is {}",
                     found->walk.missing->name),
-        found->last
-            ? fmt::format("to recover to the last transaction before the gap ({}), write targetLSN: {}",
-                          base::format_time_micro(found->last->time), found->last->end.text())
-            : "take a new backup"));
+        whole));
   }
-  const std::string unread =
-      !found->unreadable.empty() ? found->unreadable : base::text_at(salvage, {"damaged"});
+  const std::string unread = !found->unreadable.empty() ? found->unreadable : damaged;
   if (plan.target.latest() && !unread.empty()) {
     // Whole by its checksum and by the names, and yet no server reads on: what lies behind it would be lost
     // unsaid.
-    return base::fail(base::refused(
-        "WalDamaged", fmt::format("the latest state lies behind damaged WAL: {}", unread),
-        fmt::format(
-            "keep the archive and the members' volumes as they are; {}",
-            found->last
-                ? fmt::format(
-                      "to recover to the last transaction before the damage ({}), write targetLSN: {}",
-                      base::format_time_micro(found->last->time), found->last->end.text())
-                : "take a new backup")));
+    return base::fail(base::refused("WalDamaged",
+                                    fmt::format("the latest state lies behind damaged WAL: {}", unread),
+                                    "keep the archive and the members' volumes as they are; " + whole));
   }
   if (asked.question.time && plan.target.timeline == 0) {
     PGR_TRY(check_branches(repository, *history, *asked.question.time, found->answer,

@@ -67,24 +67,25 @@ Result<Answer> half_made_goes(const api::MemberRef& m, const std::string& uid) {
 }
 
 // What is left to do once the journal says Undone. Each of it can be done again, and is by the next try.
-Result<Answer> finish(const Order& order, const ExchangeJournal& journal) {
-  if (journal.served) PGR_TRY(retire(order, journal, *journal.served));
-  // Looked at directly before it is removed: another undo may have exchanged the directories meanwhile.
+Result<Answer> finish(const Order& order, const api::MemberRef& m, ExchangeJournal journal) {
+  // Looked at directly before it is removed: another undo may have exchanged the directories meanwhile, and
+  // whoever started the member while the Job began has a server there now.
   PGR_ASSIGN(bool there, new_lies_beside(journal));
-  Json result = {{"exchanged", true}};
-  std::string message = journal.old_inode == 0 ? "the volume has no data directory, as before"
-                                               : "the old directory is back in its place";
-  // Looked at again: whoever started the member while the Job began has a server there now.
   if (journal.served == false && there) {
     auto control = control_data_of(journal.sibling);
     auto pid_file = base::is_there(journal.sibling + "/postmaster.pid");
-    bool started = (control && !never_started(journal, *control)) || !pid_file || *pid_file;
-    if (!started) {
-      PGR_TRY(base::remove_tree(journal.sibling));
-      there = false;
+    if ((control && !never_started(journal, *control)) || !pid_file || *pid_file) {
+      journal.served = true;
+      PGR_TRY(write_journal(m.mount, journal));
     }
   }
-  if (there) {
+  if (journal.served) PGR_TRY(retire(order, journal, *journal.served));
+  Json result = {{"exchanged", true}};
+  std::string message = journal.old_inode == 0 ? "the volume has no data directory, as before"
+                                               : "the old directory is back in its place";
+  if (journal.served == false && there) {
+    PGR_TRY(base::remove_tree(journal.sibling));
+  } else if (there) {
     result["keptDirectory"] = journal.sibling;
     message += fmt::format("; what was written since is kept in {}", journal.sibling);
   }
@@ -97,7 +98,7 @@ Result<Answer> undo(const Order& order, const api::MemberRef& m, Report& report)
   auto journal = read_journal(m.mount, uid);
   if (!journal && journal.error().code == base::ErrorCode::kNotFound) return half_made_goes(m, uid);
   if (!journal) return base::fail(journal.error());
-  if (journal->state == "Undone") return finish(order, *journal);
+  if (journal->state == "Undone") return finish(order, m, *journal);
   PGR_ASSIGN(Placed placed, where_are_we(*journal));
   auto where = place_of_new(*journal);
   if (!where && where.error().code != base::ErrorCode::kNotFound) return base::fail(where.error());
@@ -115,8 +116,8 @@ Result<Answer> undo(const Order& order, const api::MemberRef& m, Report& report)
   journal->state = "Undone";
   journal->served = served;
   PGR_TRY(write_journal(m.mount, *journal));
-  PGR_ASSIGN(Answer answer, finish(order, *journal));
-  if (!nothing) return answer;
+  PGR_ASSIGN(Answer answer, finish(order, m, *journal));
+  if (!nothing || answer.result.contains("keptDirectory")) return answer;
   return succeeded("NothingToUndo", fmt::format("the half-made directory {} is removed", journal->sibling),
                    {{"exchanged", false}});
 }

@@ -167,7 +167,7 @@ runtime::Outcome reconcile_topology(World& world, const runtime::Store& backups,
   bool under_way = a.status.phase != api::Phase::kPending && !api::terminal(a.status.phase);
   // A setup that failed was put back; it is tried again when the spec changes, never in a loop of restarts.
   facts.setup.failed_before = facts.setup.allowed && api::terminal(a.status.phase) &&
-                              a.status.phase != api::Phase::kCompleted &&
+                              a.status.phase == api::Phase::kFailed &&
                               a.status.observed_generation == a.meta.generation;
   if (facts.archiving.needs_setup && facts.setup.allowed && !under_way && !reverted &&
       !facts.setup.failed_before) {

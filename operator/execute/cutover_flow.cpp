@@ -429,7 +429,7 @@ StepResult first_connection(Action& a) {
   std::vector<std::string> addresses;
   bool wanted = false;
   for (const plan::ApplicationView& app : scene->applications) {
-    wanted = wanted || number_at(a.input("applications"), {plan::application_key(*scene, app)}) > 0;
+    wanted = wanted || plan::kept_count(a.input("applications"), app) > 0;
     for (const Json& pod : app.pods) {
       for (std::string& ip : plan::pod_addresses(pod)) addresses.push_back(std::move(ip));
     }
@@ -509,7 +509,10 @@ std::optional<StepResult> fence_ended(Action& a, const plan::SceneView& scene) {
   if (!running) return StepResult::of(running.error());
   if (*running) return std::nullopt;
   StepResult r = run_job(a, scene, fence_call(a, from));
-  if (r.kind != StepResult::Kind::kFailed || r.error.reason != "NotShutDown") return r;
+  // Its time is over, or it has seen a stop that was none of ours (the container was restarted).
+  bool over = r.kind == StepResult::Kind::kDone ||
+              (r.kind == StepResult::Kind::kFailed && r.error.reason == "NotShutDown");
+  if (!over) return r;
   return StepResult::failed(base::refused(
       "FenceEnded",
       fmt::format("the fence Job on the volume of {} has ended before {} was stopped; it waits {} s for that",

@@ -496,7 +496,7 @@ StepResult start_applications(Action& a) {
   if (!scene) return StepResult::of(scene.error());
   const Json& counts = a.input("applications");
   for (const plan::ApplicationView& app : scene->applications) {
-    int wanted = static_cast<int>(number_at(counts, {plan::application_key(*scene, app)}, 0));
+    int wanted = plan::kept_count(counts, app);
     if (app.replicas != wanted) {
       if (auto r = scale(a.world, app.workload, wanted, Json()); !r) return StepResult::of(r.error());
     }

@@ -59,6 +59,11 @@ std::string application_key(const SceneView& scene, const ApplicationView& app) 
   return same > 1 ? fmt::format("{}/{}", app.workload.kind, app.workload.name) : app.workload.name;
 }
 
+int kept_count(const Json& counts, const ApplicationView& app) {
+  auto bare = number_at(counts, {app.workload.name});
+  return static_cast<int>(number_at(counts, {app.workload.kind + "/" + app.workload.name}, bare));
+}
+
 std::vector<std::string> pod_addresses(const Json& pod) {
   std::vector<std::string> out;
   if (const Json& all = at(pod, {"status", "podIPs"}); all.is_array()) {

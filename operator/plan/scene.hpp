@@ -84,6 +84,8 @@ struct SceneView {
 
 // Under which an application's count is kept: its name, and its kind too where another kind has the same one.
 [[nodiscard]] std::string application_key(const SceneView& scene, const ApplicationView& app);
+// The count kept for it, whether or not another kind had that name then; 0 where none is.
+[[nodiscard]] int kept_count(const Json& counts, const ApplicationView& app);
 
 // All addresses of a pod: one per family where the cluster has two.
 [[nodiscard]] std::vector<std::string> pod_addresses(const Json& pod);

@@ -95,7 +95,7 @@ TEST_F(PlanJob, TheLatestStateIsNotTheOneBeforeDamagedWal) {
   EXPECT_EQ(latest.reason, "WalDamaged");
   EXPECT_THAT(latest.message,
               HasSubstr(fmt::format("the latest state lies behind damaged WAL: {} cannot be read", hit)));
-  EXPECT_THAT(latest.hint, HasSubstr("write targetLSN: "));
+  EXPECT_THAT(latest.hint, HasSubstr("write targetTLI: 1 and targetLSN: "));
   auto before = plan_order(3, "", {last});
   before.plan.target.lsn = latest.hint.substr(latest.hint.rfind(' ') + 1);
   must_succeed(before);
@@ -131,9 +131,10 @@ TEST_F(PlanJob, AGapIsNamed) {
   EXPECT_EQ(latest.message,
             fmt::format("the latest state lies behind a gap in the archive; the first missing segment is {}",
                         lost));
-  EXPECT_THAT(latest.hint,
-              ::testing::MatchesRegex(
-                  "to recover to the last transaction before the gap .*, write targetLSN: [0-9A-F/]+"));
+  EXPECT_THAT(
+      latest.hint,
+      ::testing::MatchesRegex(
+          "to recover to the last transaction before it .*, write targetTLI: 1 and targetLSN: [0-9A-F/]+"));
 }
 
 TEST_F(PlanJob, TheLedgerLetsAnActionHappenOnce) {

@@ -263,7 +263,7 @@ TEST_F(Salvage, DamageIsNotTakenForTheEnd) {
       latest.message,
       HasSubstr("the latest state lies behind damaged WAL: it cannot be read behind " + damaged.end.text()));
   EXPECT_THAT(latest.message, HasSubstr("but segment " + damaged.behind->name + " was written later"));
-  EXPECT_THAT(latest.hint, HasSubstr("write targetLSN: "));
+  EXPECT_THAT(latest.hint, HasSubstr("write targetTLI: 1 and targetLSN: "));
   // Silence behind the damage proves nothing.
   auto silent = run(preview_order(2, last));
   EXPECT_EQ(silent.outcome, api::Outcome::kRefused) << silent.message;
@@ -271,7 +271,8 @@ TEST_F(Salvage, DamageIsNotTakenForTheEnd) {
   Order until = preview_order(3);
   until.plan.target.lsn = named;
   auto before = must_succeed(until);
-  EXPECT_THAT(before.result["salvage"]["damaged"].get<std::string>(), HasSubstr(damaged.behind->name));
+  EXPECT_THAT(before.result["salvage"]["damaged"]["words"].get<std::string>(),
+              HasSubstr(damaged.behind->name));
 }
 
 TEST_F(Salvage, TheOldPrimaryStartedAgainArchivesItsLastSegmentItself) {

@@ -151,6 +151,20 @@ TEST_F(UndoJob, TheTimelineOfWhatNeverServedIsRetiredByTheNextTry) {
   EXPECT_EQ(restored_timeline(), archive::TimelineState::kRetired);
 }
 
+// The member was scaled up while the Job began: its server has just opened the copy, and pg_control does not
+// say so.
+TEST_F(UndoJob, ACopyThatIsBeingStartedIsKept) {
+  make_old_directory();
+  recovered();
+  undo_without_archive();
+  ASSERT_EQ(journal().served, false);
+  test::write_file(sibling() + "/postmaster.pid", "1\n");
+  EXPECT_EQ(must_succeed(undo_order()).result["keptDirectory"], sibling());
+  EXPECT_TRUE(base::exists(sibling() + "/PG_VERSION"));
+  EXPECT_EQ(journal().served, true);
+  EXPECT_EQ(restored_timeline(), archive::TimelineState::kAbandoned);
+}
+
 TEST_F(UndoJob, TheTimelineOfWhatServedIsAbandonedByTheNextTry) {
   make_old_directory();
   recovered();

@@ -615,6 +615,9 @@ TEST(Applications, OfOneNameAndTwoKindsAreTwo) {
   EXPECT_EQ(application_key(scene, web), "Deployment/web");
   EXPECT_EQ(application_key(scene, same), "StatefulSet/web");
   EXPECT_EQ(application_key(scene, other), "report");
+  EXPECT_EQ(kept_count({{"Deployment/web", 3}, {"StatefulSet/web", 1}}, web), 3);
+  EXPECT_EQ(kept_count({{"web", 3}}, web), 3) << "kept while it was the only one";
+  EXPECT_EQ(kept_count({{"web", 3}}, other), 0);
 }
 
 Json slice(const char* family, const Json& endpoints) {
