@@ -100,7 +100,7 @@ expect() { # kind/name phase-or-Stalled reason message
   jq -nc '$ARGS.positional | {object: .[0], state: .[1], reason: .[2], message: .[3]}' --args "$@" >>"$work/expected"
 }
 # shellcheck disable=SC2016
-said='def plain: gsub("[0-9]+\\.[0-9]+\\.[0-9]+\\.[0-9]+"; "IP") | gsub("[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z"; "TIME") | gsub("\t"; " ");
+said='def plain: gsub("[0-9]+\\.[0-9]+\\.[0-9]+\\.[0-9]+"; "IP") | gsub("[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z"; "TIME") | gsub("targetLSN: [0-9A-F]+/[0-9A-F]+"; "targetLSN: LSN") | gsub("\t"; " ");
   def short: {PostgresTopology: "pgt", PostgresBackup: "pgb", PostgresRestore: "pgr", Failover: "pgf"};
   [.items[] | {key: (short[.kind] + "/" + .metadata.name),
     value: (if .kind == "PostgresTopology" then (.status.conditions // [] | map(select(.type == "Stalled" and .status == "True")) | first | {state: "Stalled", reason, message})
@@ -293,7 +293,7 @@ refused_by_the_archive() {
   segment=$(basename "$path" | cut -c1-24)
   mv "$wal/$path" "$wal/../held"
   restore gap postgresql-standby
-  expect pgr/gap Failed WalGap "the latest state lies behind a gap in the archive; the first missing segment is $segment. HINT: to recover to the last transaction before the gap, write targetTime TIME"
+  expect pgr/gap Failed WalGap "the latest state lies behind a gap in the archive; the first missing segment is $segment. HINT: to recover to the last transaction before it (TIME), write targetTLI: 1 and targetLSN: LSN"
   make_objects
   all_said 180
   mv "$wal/../held" "$wal/$path"
