@@ -63,7 +63,8 @@ std::optional<runtime::Outcome> drive_leftover(World& world, const std::string& 
     if (leave && ended && base::now() - *ended < kReadable) continue;
     // Its Jobs go with it. One of that name may be another action's by now: that is left alone.
     auto gone = world.api.remove(kube::kinds::kLease, world.ns, duty.lease, duty.lease_uid, World::soon());
-    if (!gone && gone.error().code != ErrorCode::kConflict && gone.error().code != ErrorCode::kNotFound)
+    if (!gone && gone.error().code != base::ErrorCode::kConflict &&
+        gone.error().code != base::ErrorCode::kNotFound)
       return gone.error();
     return runtime::Done{};
   }

@@ -97,7 +97,7 @@ TEST_F(Jobs, OfAnotherActionAreNotFollowed) {
   EXPECT_EQ(r.kind, Kind::kBlocked);
   EXPECT_EQ(r.error.reason, "JobNameTaken");
   EXPECT_EQ(r.error.message, std::string("Job ") + kName + " is of another action (uid 12345678-another)");
-  EXPECT_THAT(b.api.write_texts(), IsEmpty());
+  EXPECT_THAT(b.api.write_texts(), ::testing::IsEmpty());
 }
 
 TEST_F(Jobs, AreCreatedUnderTheirName) {

@@ -156,7 +156,7 @@ INSTANTIATE_TEST_SUITE_P(
         Look{"AWordForAnotherCutover", server(false, 1), "postgresql.87654321", Kind::kReverted},
         Look{"AWordForAnotherMember", server(false, 1), "postgresql-standby.12345678", Kind::kReverted},
         Look{"NotAskedYet", std::nullopt, "postgresql.12345678", Kind::kReverted}),
-    [](const auto& info) { return std::string(info.param.name); });
+    [](const auto& row) { return std::string(row.param.name); });
 
 TEST(JudgeStanding, KnowsThePrimaryByItsVolume) {
   SceneView s = scene("postgresql-standby");

@@ -79,7 +79,9 @@ class Diagnosis : public testing::TestWithParam<Told> {};
 TEST_P(Diagnosis, Is) {
   auto s = diagnose(GetParam().container, GetParam().log);
   EXPECT_EQ(s ? s->reason : "", GetParam().reason) << (s ? s->line : "");
-  if (s) EXPECT_EQ(s->serves, GetParam().container.ready);
+  if (s) {
+    EXPECT_EQ(s->serves, GetParam().container.ready);
+  }
 }
 INSTANTIATE_TEST_SUITE_P(
     Table, Diagnosis,

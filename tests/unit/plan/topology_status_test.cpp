@@ -145,7 +145,7 @@ INSTANTIATE_TEST_SUITE_P(
             "3 finished segments of postgresql wait for the archive, the oldest for 181 s. HINT: look at the "
             "server's log for archive-wal's messages",
             false, true}),
-    [](const auto& info) { return std::string(info.param.name); });
+    [](const auto& row) { return std::string(row.param.name); });
 
 TEST(JudgeArchiving, KeepsOnlyWhatIsKnown) {
   ArchiverFacts f = archives();
