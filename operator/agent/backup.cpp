@@ -13,6 +13,7 @@
 #include <fmt/format.h>
 
 #include "agent/backup_server.hpp"
+#include "agent/own_wal.hpp"
 #include "agent/restore_guide.hpp"
 #include "agent/secrets.hpp"
 #include "archive/base_tar.hpp"
@@ -286,7 +287,9 @@ class BackupRun {
     PGR_TRY(place.put("base.index.jsonl", index_));
     PGR_TRY(place.put("backup_manifest", contents_.manifest));
     if (order_.backup.verify == "Manifest") PGR_TRY(read_back(place, manifest));
-    PGR_TRY(wait_for_wal());
+    PGR_ASSIGN(auto segments, wait_for_wal());
+    report_.note("verify", fmt::format("reading the WAL of the backup, {} segments", segments.size()));
+    PGR_TRY(check_backup_end(repository_, record_, segments));
     PGR_TRY(place.put("RESTORE.md", restore_guide(record_)));
     report_.note("publish", fmt::format("publishing {}", order_.backup.id));
     return place.put("backup.json", archive::to_json(record_).dump(2) + "\n");
@@ -420,7 +423,7 @@ class BackupRun {
   }
 
   // Every segment from begin to end is there and is what its name says.
-  Result<> wait_for_wal() {
+  Result<std::vector<archive::SegmentRef>> wait_for_wal() {
     PGR_ASSIGN(auto history, repository_.history(record_.timeline));
     auto deadline = Deadline::after(limits_.archive);
     std::size_t most = 0;
@@ -431,7 +434,7 @@ class BackupRun {
           PGR_ASSIGN(auto name, postgres::parse_wal_name(s.name));
           PGR_TRY(repository_.check_stored(name));
         }
-        return {};
+        return walk.segments;
       }
       if (walk.segments.size() > most) deadline = Deadline::after(limits_.archive);
       most = std::max(most, walk.segments.size());

@@ -9,6 +9,7 @@
 #include "agent/agent.hpp"
 #include "agent/dead_server.hpp"
 #include "agent/locate.hpp"
+#include "agent/own_wal.hpp"
 #include "agent/preflight.hpp"
 #include "agent/salvage.hpp"
 #include "agent/wal_reader.hpp"
@@ -659,6 +660,7 @@ Result<Answer> run_plan(const Order& order, Report& report) {
     return succeeded("NotInLedger", "no action of this kind, name and spec has been started here", common);
   }
   PGR_TRY(wait_for_segments(repository, order.plan, report));
+  PGR_TRY(check_mark(repository, order.plan));
   Json facts = Json::object();
   std::string message = "the backup is planned";
   if (!order.plan.candidate.empty() || order.plan.candidate_timeline != 0) {

@@ -1,10 +1,12 @@
-// The Proof Job: waits until the named segments are in the repository, each with the right header.
+// The Proof Job: waits until the named segments are in the repository, each with the right header, and the
+// restore point that was set in them.
 #include <algorithm>
 #include <thread>
 
 #include <fmt/format.h>
 
 #include "agent/agent.hpp"
+#include "agent/own_wal.hpp"
 
 namespace pgrunbook::agent {
 namespace {
@@ -70,6 +72,7 @@ Result<Answer> run_proof(const Order& order, Report& report) {
     }
     report.note("wait", fmt::format("{} is there", name.text));
   }
+  PGR_TRY(check_mark(repository, order.plan));
   return proven(repository, order);
 }
 

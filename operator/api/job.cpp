@@ -129,6 +129,7 @@ Json to_json(const Order& o) {
                  {"candidate", o.plan.candidate},
                  {"candidateTimeline", o.plan.candidate_timeline},
                  {"waitFor", strings(o.plan.wait_for)},
+                 {"mark", {{"name", o.plan.mark.name}, {"lsn", o.plan.mark.lsn}}},
                  {"waitSeconds", o.plan.wait_seconds},
                  {"counts", strings(o.plan.counts)},
                  {"ontoMember", o.plan.onto_member},
@@ -229,6 +230,12 @@ Result<Order> order_from_json(const Json& json) {
     a.maybe("candidate", &o.plan.candidate);
     PGR_TRY(read_int(&a, "candidateTimeline", &o.plan.candidate_timeline));
     a.maybe("waitFor", &o.plan.wait_for);
+    if (const Json* mark = a.child("mark")) {
+      base::Reader m(*mark, "order.plan.mark");
+      m.maybe("name", &o.plan.mark.name);
+      m.maybe("lsn", &o.plan.mark.lsn);
+      PGR_TRY(m.done());
+    }
     PGR_TRY(read_int(&a, "waitSeconds", &o.plan.wait_seconds));
     a.maybe("counts", &o.plan.counts);
     a.maybe("readVolume", &o.plan.read_volume);

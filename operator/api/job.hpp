@@ -115,6 +115,12 @@ struct Query {
   std::string sql, expect;
 };
 
+// A restore point that was set on a running server.
+struct Mark {
+  std::string name{};
+  std::string lsn{};  // the end of its record
+};
+
 struct PlanOrder {
   std::string method;     // "" | Base: what a backup is about to do | Ledger: only whether it was done before
   std::string backup_id;  // restore: the backup to use, empty = the newest that can reach the target
@@ -123,6 +129,7 @@ struct PlanOrder {
   std::string candidate;  // cutover: member whose timeline is to become live
   int candidate_timeline = 0;
   std::vector<std::string> wait_for;  // segments that must have arrived first (marker, switch, wait)
+  Mark mark{};                        // must be in them; empty = nothing is looked for
   int wait_seconds = 60;
   std::vector<std::string> counts;  // tables to count before and after, as information
   bool onto_member = false;         // restore: whether the member's volume and image can take it

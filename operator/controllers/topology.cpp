@@ -166,8 +166,7 @@ runtime::Outcome reconcile_topology(World& world, const runtime::Store& backups,
   facts.setup.allowed = spec->archive.wal.setup == "ConfigureAndRestart";
   bool under_way = a.status.phase != api::Phase::kPending && !api::terminal(a.status.phase);
   // A setup that failed was put back; it is tried again when the spec changes, never in a loop of restarts.
-  facts.setup.failed_before = facts.setup.allowed && api::terminal(a.status.phase) &&
-                              a.status.phase == api::Phase::kFailed &&
+  facts.setup.failed_before = facts.setup.allowed && a.status.phase == api::Phase::kFailed &&
                               a.status.observed_generation == a.meta.generation;
   if (facts.archiving.needs_setup && facts.setup.allowed && !under_way && !reverted &&
       !facts.setup.failed_before) {

@@ -17,6 +17,8 @@ using base::text_at;
 namespace {
 
 constexpr auto kServiceAgrees = std::chrono::seconds(90);
+constexpr const char* kEndedReadOnly =
+    "ended-read-only";  // result: the old primary was ended to be started anew
 
 const plan::MemberView* from_of(Action& a, const plan::SceneView& scene) {
   return scene.member(text_at(a.status.operation.inputs, {"from"}));
@@ -164,7 +166,7 @@ StepResult plan_cutover(Action& a, const api::FailoverSpec& spec) {
     o.plan.candidate_timeline = static_cast<int>(number_at(*who_to, {"timeline"}));
     o.plan.timeline = static_cast<int>(number_at(*who_from, {"timeline"}));
     o.plan.read_volume = dead;
-    if (!dead) o.plan.wait_for = {text_at(a.result("marker"), {"segment"})};
+    if (!dead) wait_for_mark(&o.plan, a.result("marker"));
   };
   StepResult r = run_job(a, *scene, call);
   if (r.kind != StepResult::Kind::kDone) return r;
@@ -477,7 +479,18 @@ StepResult end_read_only(Action& a, const std::string& name) {
     return StepResult::done();
   plan::ServerFacts server = ask_server(a.world, *scene, *m);
   if (server.no_answer || !server.in_recovery) return StepResult::done();
+  a.status.operation.results[kEndedReadOnly] = true;
+  if (auto saved = a.save(a); !saved) return StepResult::of(saved.error());
   return end_member(a, *m);
+}
+
+// The fence Job may have seen a stop that was none of ours, of a container that was restarted: then the
+// server reads the fence's signal as it comes up.
+StepResult take_off_waiting_fence(Action& a, const std::string& from, int replicas) {
+  StepResult lifted = unfence(a);
+  if (lifted.kind == StepResult::Kind::kDone && !a.result(kEndedReadOnly).is_null())
+    lifted = start_member(a, from, replicas);
+  return lifted.kind == StepResult::Kind::kDone ? end_read_only(a, from) : lifted;
 }
 
 StepResult switch_undisturbed(Action& a) {
@@ -567,7 +580,7 @@ Flow cutover_flow(Action& action, const api::FailoverSpec& spec) {
         "fence-ready", api::StepKind::kConvergent,
         fmt::format("start the fence Job on the volume of {}; it waits for the clean stop", from)};
     prepare.run = fence_waits;
-    prepare.revert = unfence;
+    prepare.revert = [from, replicas](Action& x) { return take_off_waiting_fence(x, from, replicas); };
     if (!dead) steps.push_back(prepare);  // it waits for a clean stop, which will not come
     Step apps;
     apps.planned = {"stop-applications", api::StepKind::kConvergent,

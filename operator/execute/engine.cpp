@@ -105,16 +105,17 @@ std::size_t index_of(const std::vector<Step>& steps, const std::string& name) {
   return steps.size();
 }
 
-// A wait that takes longer than its step is known to: a person may be needed. nullopt while it may go on.
-std::optional<Error> overdue(const Action& a, const Step& step, const StepResult& r) {
+// A wait that takes longer than its step is known to is Blocked, TakesLong: a person may be needed.
+StepResult within_patience(const Action& a, const Step& step, StepResult r) {
   const Json& log = a.status.operation.log;
-  if (step.patience.count() == 0 || log.empty()) return std::nullopt;
+  if (r.kind != StepResult::Kind::kWaiting || step.patience.count() == 0 || log.empty()) return r;
   auto began = base::parse_time(text_at(log.back(), {"startTime"}), "startTime");
-  if (!began || base::now() - *began <= step.patience) return std::nullopt;
-  return base::refused("TakesLong",
-                       fmt::format("for more than {} s: {}", step.patience.count(),
-                                   r.message.empty() ? step.planned.text : r.message),
-                       "kubectl get pods and kubectl get events show what holds it; it goes on by itself");
+  if (!began || base::now() - *began <= step.patience) return r;
+  return StepResult::blocked(
+      base::refused("TakesLong",
+                    fmt::format("for more than {} s: {}", step.patience.count(),
+                                r.message.empty() ? step.planned.text : r.message),
+                    "kubectl get pods and kubectl get events show what holds it; it goes on by itself"));
 }
 
 // Going back would lose something, so there is only forward from here, at this very step.
@@ -141,14 +142,11 @@ Result<bool> roll_back(Action& a, const std::vector<Step>& steps, milliseconds* 
         log_start(a, "undo " + op.step, "put back: " + steps[i].planned.text);
         PGR_TRY(a.save(a));
       }
-      StepResult r = steps[i].revert(a);
+      StepResult r = within_patience(a, steps[i], steps[i].revert(a));
       if (r.kind == StepResult::Kind::kBlocked && op.past_no_return) {
         turn_forward(a, steps[i], r.error);
         *again = kAtOnce;
         return false;
-      }
-      if (r.kind == StepResult::Kind::kWaiting) {
-        if (auto late = overdue(a, steps[i], r)) r = StepResult::blocked(*late);
       }
       if (r.kind != StepResult::Kind::kDone) {
         bool stuck = r.kind != StepResult::Kind::kWaiting;
@@ -355,10 +353,7 @@ Result<Again> advance(Action& a, const Flow& flow) {
     std::size_t i = op.step == kRecordStep ? steps.size() : index_of(steps, op.step);
     while (i < steps.size()) {
       const Json saved = api::to_json(a.status);
-      StepResult r = steps[i].run(a);
-      if (r.kind == StepResult::Kind::kWaiting) {
-        if (auto late = overdue(a, steps[i], r)) r = StepResult::blocked(*late);
-      }
+      StepResult r = within_patience(a, steps[i], steps[i].run(a));
       if (r.kind == StepResult::Kind::kWaiting) {
         say(a, Phase::kRunning, "",
             r.message.empty() ? steps[i].planned.text

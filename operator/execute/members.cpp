@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include "base/hash.hpp"
 #include "execute/gate.hpp"
 #include "execute/standing.hpp"
 
@@ -163,11 +164,27 @@ Result<Json> mark_and_switch(sql::Connection& c, const std::string& label) {
   PGR_ASSIGN(Json who, identify(c));
   // A record first: on an idle server pg_switch_wal does nothing, and the wait for the segment would be for
   // ever.
-  PGR_TRY(c.query("select pg_create_restore_point($1)", {label.substr(0, 60)}, quick()));
-  PGR_ASSIGN(sql::Rows rows, c.query("select w, pg_walfile_name(w) from pg_switch_wal() w", {}, quick()));
-  who["lsn"] = rows.at(0).at(0).value_or("");
-  who["segment"] = rows.at(0).at(1).value_or("");
+  // PostgreSQL cuts names at 63 bytes.
+  const std::string name = fmt::format("{} {}", label.substr(0, 50), base::random_hex(6));
+  PGR_ASSIGN(sql::Rows mark,
+             c.query("select m, pg_walfile_name(m) from pg_create_restore_point($1) m", {name}, quick()));
+  PGR_ASSIGN(sql::Rows end, c.query("select pg_walfile_name(w) from pg_switch_wal() w", {}, quick()));
+  if (mark.empty() || end.empty()) return fail(ErrorCode::kInternal, "the server set no restore point");
+  who["mark"] = {{"name", name}, {"lsn", mark[0].at(0).value_or("")}};
+  who["segments"] = Json::array({mark[0].at(1).value_or("")});
+  // Other sessions may have filled the mark's segment meanwhile.
+  std::string last = end[0].at(0).value_or("");
+  if (who["segments"][0] != last) who["segments"].push_back(last);
   return who;
+}
+
+void wait_for_mark(api::PlanOrder* plan, const Json& marked) {
+  // "segment": written by an operator that looked for no mark.
+  if (std::string segment = text_at(marked, {"segment"}); !segment.empty()) plan->wait_for = {segment};
+  const Json& segments = at(marked, {"segments"});
+  if (!segments.is_array()) return;
+  plan->wait_for = segments.get<std::vector<std::string>>();
+  plan->mark = {text_at(marked, {"mark", "name"}), text_at(marked, {"mark", "lsn"})};
 }
 
 StepResult stop_member(Action& a, const std::string& step, const std::string& name, Login login,

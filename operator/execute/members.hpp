@@ -52,9 +52,11 @@ enum class UnarchivedWal { kIsWaitedFor, kStays };
 [[nodiscard]] StepResult stop_applications(Action& a);
 [[nodiscard]] StepResult start_applications(Action& a);
 
-// {checkpoint written, WAL switched} on a primary: a restore point, then pg_switch_wal. Returns the finished
-// segment's name, its timeline, and the system identifier: {segment, timeline, systemIdentifier}.
+// A restore point of a name that no other one has, then pg_switch_wal. Returns who the server is, with
+// {segments: [the names of the finished ones, the mark's first], mark: {name, lsn}}.
 [[nodiscard]] Result<Json> mark_and_switch(sql::Connection& connection, const std::string& label);
+// Has the Job wait for what mark_and_switch returned; nothing of `marked` waits for nothing.
+void wait_for_mark(api::PlanOrder* plan, const Json& marked);
 
 // {systemIdentifier, timeline, inRecovery, address, replayed} of the server behind a connection.
 [[nodiscard]] Result<Json> identify(sql::Connection& connection);

@@ -161,8 +161,7 @@ StepResult plan_restore(Action& a, const api::RestoreSpec& spec) {
     o.plan.target = spec.target;
     o.plan.timeline = static_cast<int>(number_at(marker, {"timeline"}));
     // A backup has all the WAL up to its own consistent point.
-    std::string segment = spec.target.immediate ? "" : text_at(marker, {"segment"});
-    if (!segment.empty()) o.plan.wait_for = {segment};
+    if (!spec.target.immediate) wait_for_mark(&o.plan, marker);
     o.plan.counts = spec.counts;
   };
   StepResult r = run_job(a, *scene, call);
@@ -473,7 +472,7 @@ StepResult prove(Action& a) {
   call.step = "proof";
   call.job = api::jobs::kProof;
   call.member = target;
-  call.fill = [&](api::Order& o) { o.plan.wait_for = {text_at(a.result("proof-marker"), {"segment"})}; };
+  call.fill = [&](api::Order& o) { wait_for_mark(&o.plan, a.result("proof-marker")); };
   return run_job(a, *scene, call);
 }
 

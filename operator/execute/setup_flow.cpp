@@ -156,7 +156,7 @@ StepResult proof(Action& a) {
   call.job = api::jobs::kProof;
   call.member = m;
   call.attempt = a.status.operation.attempt;
-  call.fill = [&](api::Order& o) { o.plan.wait_for = {text_at(a.result("marker"), {"segment"})}; };
+  call.fill = [&](api::Order& o) { wait_for_mark(&o.plan, a.result("marker")); };
   return run_job(a, *scene, call);
 }
 

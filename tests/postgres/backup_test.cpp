@@ -163,6 +163,28 @@ TEST_F(Backup, I18_ASegmentUnderItsNameWithOtherContentIsNoProof) {
   EXPECT_TRUE(must(repository().backups()).empty());
 }
 
+// The right names and the right headers, and none of it is this server's.
+TEST_F(Backup, I18_WhatACopyOfTheServerArchivedIsNoProof) {
+  Server& server = start_server();
+  server.stop();
+  test::must_run({"/bin/cp", "-a", path("server"), path("copy")});
+  {
+    Server copy = Server::existing(path("copy"));
+    copy.configure(fmt::format("port={}\nunix_socket_directories='{}'", copy.port(), path("copy")));
+    copy.start();
+    for (int i = 0; i < 8; ++i) copy.switch_segment();
+    copy.stop();
+  }
+  server.start();
+  server.sql("ALTER SYSTEM SET archive_command = 'true'");  // claims success, stores nothing
+  server.sql("SELECT pg_reload_conf()");
+  auto answer = run_backup_within(order(), *report_, short_limits());
+  ASSERT_FALSE(answer.has_value());
+  EXPECT_EQ(answer.error().reason, "ForeignWal") << answer.error().text();
+  EXPECT_THAT(answer.error().message, HasSubstr(std::string("the end of backup ") + kID + ", up to "));
+  EXPECT_TRUE(must(repository().backups()).empty());
+}
+
 TEST_F(Backup, I19_AKillAtAnyMomentLeavesNoBackup) {
   Server& server = start_server();
   int killed = 0;

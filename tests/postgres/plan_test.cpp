@@ -170,6 +170,83 @@ TEST_F(PlanJob, ASegmentThatNeverArrivesIsNamed) {
   EXPECT_THAT(a.message, HasSubstr("0000000100000000000000FF"));
 }
 
+// A copy of the primary's volume, started beside it: the same names, and it is the faster one.
+TEST_F(PlanJob, WhatACopyOfThePrimaryArchivedIsNotTakenForThePrimarysOwn) {
+  Server& primary = start_primary();
+  backup(primary);
+  insert(primary, 2);
+  auto mark = [](const Server& server, const std::string& name) {
+    api::PlanOrder o;
+    o.mark = {name, server.sql(fmt::format("SELECT pg_create_restore_point('{}')", name))};
+    o.wait_for = {server.sql("SELECT pg_walfile_name(pg_switch_wal())")};
+    return o;
+  };
+  Order own = plan_order(1, "");
+  api::PlanOrder first = mark(primary, "pgrunbook one 0a1b2c");
+  own.plan.mark = first.mark;
+  own.plan.wait_for = first.wait_for;
+  EXPECT_EQ(must_succeed(own).reason, "Planned");
+  primary.stop();
+  test::must_run({"/bin/cp", "-a", primary_mount() + "/.", path("copy")});
+  const std::string walbackup = repository().layout().timeline_directory(postgres::TimelineId(1));
+  auto archived = must(base::list_directory(walbackup));
+  const std::set<std::string> before(archived.begin(), archived.end());
+  {
+    Server copy = start_member(path("copy"));
+    for (int i = 0; i < 3; ++i) marker(copy);
+    copy.stop();
+  }
+  primary.start();
+  insert(primary, 5);  // acknowledged, and in no archive
+  api::PlanOrder second = mark(primary, "pgrunbook two 0a1b2d");
+  for (const char* job : {api::jobs::kPlan, api::jobs::kProof}) {
+    Order o = order(job, 2, "standby");
+    o.plan.mark = second.mark;
+    o.plan.wait_for = second.wait_for;
+    auto a = run(o);
+    EXPECT_EQ(a.outcome, api::Outcome::kRefused) << job;
+    EXPECT_EQ(a.reason, "ForeignWal") << a.message;
+    EXPECT_EQ(a.message, fmt::format("segment {} in the archive is not what this server wrote: the restore "
+                                     "point 'pgrunbook two 0a1b2d', set just now up to {}, is not in it",
+                                     second.wait_for.back(), second.mark.lsn));
+    EXPECT_THAT(a.hint, HasSubstr("stop the copy, move what it wrote out of walbackup/"));
+  }
+
+  // The way out, as it is said.
+  for (const std::string& name : must(base::list_directory(walbackup))) {
+    if (!before.contains(name)) std::filesystem::rename(walbackup + "/" + name, path(name));
+  }
+  primary.switch_segment();  // wakes the archiver
+  Order again = order(api::jobs::kPlan, 3, "standby");
+  again.plan.mark = second.mark;
+  again.plan.wait_for = second.wait_for;
+  EXPECT_EQ(must_succeed(again).reason, "Planned");
+}
+
+TEST_F(PlanJob, AMarkThatLiesAcrossTwoSegmentsIsFound) {
+  Server& primary = start_primary();
+  constexpr std::uint64_t kSize = 1U << 20U;
+  auto lsn = [&](const std::string& sql) { return must(postgres::Lsn::parse(primary.sql(sql))).value(); };
+  Order o = order(api::jobs::kProof, 1, "standby");
+  bool across = false;
+  for (int i = 0; i < 20 && !across; ++i) {
+    // Up to less than the 98 bytes of a restore point before the end of the segment.
+    for (;;) {
+      std::uint64_t left = kSize - lsn("SELECT pg_current_wal_insert_lsn()") % kSize;
+      if (left < 90) break;
+      primary.sql(fmt::format("SELECT pg_logical_emit_message(false, 'x', repeat('x', {}))",
+                              left > 500 ? std::min<std::uint64_t>(left - 400, 60000) : 1));
+    }
+    o.plan.mark.name = fmt::format("pgrunbook {}", i);
+    auto from = lsn("SELECT pg_current_wal_insert_lsn()");
+    o.plan.mark.lsn = primary.sql(fmt::format("SELECT pg_create_restore_point('{}')", o.plan.mark.name));
+    across = (must(postgres::Lsn::parse(o.plan.mark.lsn)).value() - 1) / kSize == from / kSize + 1;
+  }
+  ASSERT_TRUE(across);
+  o.plan.wait_for = {primary.sql("SELECT pg_walfile_name(pg_switch_wal())")};
+  EXPECT_EQ(must_succeed(o).reason, "SegmentsArchived");
+}
+
 TEST_F(PlanJob, MinimalWalEndsTheWindow) {
   Server& primary = start_primary();
   backup(primary);

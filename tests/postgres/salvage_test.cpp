@@ -87,6 +87,26 @@ class Salvage : public Scene {
     auto stat = base::read_file(fmt::format("/proc/{}/stat", process));
     return stat ? stat->substr(stat->rfind(')') + 2, 1)[0] : 'Z';
   }
+  // Four segments that only the volume has; returns the second one's name.
+  static std::string write_unarchived(Server& primary) {
+    insert(primary, 3);
+    marker(primary);
+    primary.sql("ALTER SYSTEM SET archive_command = 'false'");
+    primary.sql("SELECT pg_reload_conf()");
+    primary.wait_for("SHOW archive_command", "false");
+    std::string second;
+    for (int i = 0; i < 4; ++i) {
+      primary.sql("INSERT INTO credit_trade SELECT FROM generate_series(1, 200)");
+      std::string segment = primary.switch_segment();
+      if (i == 1) second = segment;
+    }
+    return second;
+  }
+  void damage(const std::string& segment) const {
+    std::string file = pg_wal() + "/" + segment, bytes = must(base::read_file(file));
+    for (std::size_t i = 4000; i < 4200; ++i) bytes[i] = static_cast<char>(bytes[i] ^ 0x55);
+    test::write_file(file, bytes);
+  }
   void destroy_control() const {
     test::write_file(primary_mount() + "/data/global/pg_control", std::string(8192, '\xA5'));
   }
@@ -230,17 +250,7 @@ TEST_F(Salvage, AHalfWrittenRecordIsNotPartOfIt) {
 TEST_F(Salvage, DamageIsNotTakenForTheEnd) {
   Server& primary = start_primary();
   backup(primary);
-  insert(primary, 3);
-  marker(primary);
-  primary.sql("ALTER SYSTEM SET archive_command = 'false'");
-  primary.sql("SELECT pg_reload_conf()");
-  primary.wait_for("SHOW archive_command", "false");
-  std::string hit;
-  for (int i = 0; i < 4; ++i) {
-    primary.sql("INSERT INTO credit_trade SELECT FROM generate_series(1, 200)");
-    std::string segment = primary.switch_segment();
-    if (i == 1) hit = segment;
-  }
+  std::string hit = write_unarchived(primary);
   std::string last = clock(primary);
   insert(primary, 1);
   kill_all(primary);
@@ -248,9 +258,7 @@ TEST_F(Salvage, DamageIsNotTakenForTheEnd) {
   auto whole = must(find_unarchived(r, kFirst, pg_wal()));
   EXPECT_FALSE(whole.behind) << whole.behind->name;
   ASSERT_GE(whole.complete.size(), 4U);
-  std::string file = pg_wal() + "/" + hit, bytes = must(base::read_file(file));
-  for (std::size_t i = 4000; i < 4200; ++i) bytes[i] = static_cast<char>(bytes[i] ^ 0x55);
-  test::write_file(file, bytes);
+  damage(hit);
 
   auto damaged = must(find_unarchived(r, kFirst, pg_wal()));
   EXPECT_LT(damaged.end, whole.end);
@@ -273,6 +281,35 @@ TEST_F(Salvage, DamageIsNotTakenForTheEnd) {
   auto before = must_succeed(until);
   EXPECT_THAT(before.result["salvage"]["damaged"]["words"].get<std::string>(),
               HasSubstr(damaged.behind->name));
+}
+
+// What lies behind the damage was acknowledged, and nobody can count it.
+TEST_F(Salvage, ACutoverFromADamagedPrimarySaysThatItsCountIsNotWhole) {
+  Server& primary = start_primary();
+  backup(primary);
+  std::string hit = write_unarchived(primary);
+  kill_all(primary);
+  damage(hit);
+  auto behind = must(find_unarchived(repository(), kFirst, pg_wal())).behind;
+  ASSERT_TRUE(behind);
+  std::string latest = run(preview_order(1)).hint, named = latest.substr(latest.rfind(' ') + 1);
+  must_succeed(salvage_order(1));
+  Order resolve = resolve_order(1);
+  resolve.plan.target.lsn = named;
+  must_succeed(recover_salvaged(1, must_succeed(resolve).result));
+
+  Order plan = order(api::jobs::kPlan, 2, "primary");
+  plan.action.kind = "Failover";
+  plan.plan.candidate = "standby";
+  plan.plan.candidate_timeline = 2;
+  plan.plan.read_volume = true;
+  auto planned = must_succeed(plan);
+  EXPECT_THAT(base::text_at(planned.result, {"atStake", "damaged"}), HasSubstr(behind->name));
+  Order fence = order(api::jobs::kFence, 2, "primary");
+  fence.fence.timeline = 2;
+  fence.fence.fork_lsn = base::text_at(planned.result, {"forkLSN"});
+  fence.fence.salvage = base::text_at(planned.result, {"salvage"});
+  EXPECT_THAT(base::text_at(must_succeed(fence).result, {"atStake", "damaged"}), HasSubstr(behind->name));
 }
 
 TEST_F(Salvage, TheOldPrimaryStartedAgainArchivesItsLastSegmentItself) {

@@ -35,6 +35,13 @@ class UndoJob : public Scene {
   }
   // An undo was killed, or failed, directly after it had exchanged the directories back.
   void exchange_back_only() const { must(exchange_back(journal())); }
+  // So that the journal does not know of the exchange, and the directories are back.
+  void exchanged_back_unsaid() {
+    make_old_directory();
+    recovered();
+    forget_the_exchange();
+    exchange_back_only();
+  }
   void undo_without_archive() {
     primary_->stop();
     std::string record = must(base::read_file(repository_path() + "/repository.json"));
@@ -117,10 +124,7 @@ TEST_F(UndoJob, WhatServedIsKeptThoughTheJournalKnowsOfNoExchange) {
 }
 
 TEST_F(UndoJob, WhatCannotTellWhetherItServedIsKept) {
-  make_old_directory();
-  recovered();
-  forget_the_exchange();
-  exchange_back_only();
+  exchanged_back_unsaid();
   std::filesystem::remove(sibling() + "/global/pg_control");
   EXPECT_EQ(must_succeed(undo_order()).result["keptDirectory"], sibling());
   EXPECT_TRUE(base::exists(sibling() + "/PG_VERSION"));
@@ -128,10 +132,7 @@ TEST_F(UndoJob, WhatCannotTellWhetherItServedIsKept) {
 }
 
 TEST_F(UndoJob, ACopyThatNobodyStartedGoesWhateverTheJournalKnows) {
-  make_old_directory();
-  recovered();
-  forget_the_exchange();
-  exchange_back_only();
+  exchanged_back_unsaid();
   auto a = must_succeed(undo_order());
   EXPECT_EQ(a.reason, "NothingToUndo");
   EXPECT_EQ(a.result["exchanged"], false);

@@ -36,6 +36,7 @@ TEST_P(EveryJob, OrderSurvives) {
   o.plan.candidate = "c";
   o.plan.candidate_timeline = 3;
   o.plan.wait_for = {"000000010000000000000002"};
+  o.plan.mark = {"pgrunbook it 0a1b2c", "0/2000098"};
   o.plan.wait_seconds = 5;
   o.plan.counts = {"credit_trade"};
   o.plan.read_volume = true;

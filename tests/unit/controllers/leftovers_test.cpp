@@ -141,6 +141,28 @@ TEST_F(Deleted, AfterItsEndLeavesNoLease) {
   EXPECT_TRUE(b.api.peek(k::kLease, lease).is_null());
 }
 
+// Between the look and the removal another action takes the volume.
+TEST_F(Deleted, LeavesTheLeaseThatIsAnotherOnesByNow) {
+  cutover_is_deleted();
+  Json kept = b.api.peek(k::kLease, lease);
+  Json note = Json::parse(text_at(kept, {"metadata", "annotations", api::kAnnotationDuty}));
+  note["status"]["phase"] = "Cancelled";
+  b.api.merge(k::kLease, lease, {{"metadata", {{"annotations", {{api::kAnnotationDuty, note.dump()}}}}}});
+  bool taken = false;
+  b.api.fault = [&](const test::FakeApi::Call& call,
+                    test::FakeApi::Moment moment) -> std::optional<base::Error> {
+    if (call.text() != "remove Lease/" + lease || moment != test::FakeApi::Moment::kBefore) return {};
+    taken = true;
+    b.api.erase(k::kLease, lease);
+    b.api.put(k::kLease, {{"metadata", {{"name", lease}, {"uid", "another"}}},
+                          {"spec", {{"holderIdentity", "another"}}}});
+    return {};
+  };
+  EXPECT_TRUE(std::holds_alternative<runtime::Done>(reconcile()));
+  EXPECT_TRUE(taken);
+  EXPECT_EQ(text_at(b.api.peek(k::kLease, lease), {"metadata", "uid"}), "another");
+}
+
 class Leaving : public ::testing::Test {
  protected:
   Bench b;

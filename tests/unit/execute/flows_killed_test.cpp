@@ -98,6 +98,13 @@ class Cluster {
     api::Answer answer{api::Outcome::kFailed, "NotShutDown", "it did not stop", "", Json::object()};
     answer_of(std::exchange(waiting_fence_, ""), answer);
   }
+  // It sees a clean stop that is not the action's: the primary's container was restarted, and comes up behind
+  // the fence.
+  void fence_sees_a_restart() {
+    fence(std::exchange(waiting_fence_, ""));
+    read_only_[0] = true;
+  }
+  [[nodiscard]] bool primary_is_read_only() const { return read_only_[0]; }
   std::atomic<int> marked = 0;  // how often the primary was marked and switched its WAL
 
   // One look of the operator; approves what asks for it.
@@ -198,7 +205,8 @@ class Cluster {
       return {{{"7000000000000000001", std::to_string(timeline_[which]), read_only_[which] ? "t" : "f",
                 "10.0.0.1", "150010"}}};
     if (says("pg_switch_wal")) ++marked;
-    if (says("pg_switch_wal")) return {{{"0/4000148", "000000010000000000000004"}}};
+    if (says("pg_create_restore_point")) return {{{"0/4000130", "000000010000000000000004"}}};
+    if (says("pg_switch_wal")) return {{{"000000010000000000000004"}}};
     if (says(".ready")) return {{{"0"}}};
     return {{{""}}};
   }
@@ -302,6 +310,11 @@ class Cluster {
         waiting_fence_ = name;
       }
       return;
+    }
+    if (order->job == api::jobs::kPlan || order->job == api::jobs::kProof) {
+      // What was set on a running server is looked for in the archive.
+      EXPECT_EQ(order->plan.mark.lsn, order->plan.wait_for.empty() ? "" : "0/4000130") << name;
+      EXPECT_EQ(order->plan.mark.name.empty(), order->plan.wait_for.empty()) << name;
     }
     if (order->job == api::jobs::kRecover) {
       EXPECT_TRUE(api.peek(k::kPod, "postgresql-standby-1").is_null())
@@ -738,6 +751,26 @@ TEST(SteeredCutover, StopsNoPrimaryThatNobodyWaitsToFence) {
   EXPECT_NE(world.text({"message"}).find("it waits 600 s for that"), std::string::npos)
       << world.text({"message"});
   EXPECT_EQ(world.outside(), before);
+}
+
+// A stop that is none of ours, and the fence Job takes it for the one that it waits for.
+TEST(SteeredCutover, ThatFencedARestartedPrimaryHasItWriteAgain) {
+  for (bool cancelled : {false, true}) {
+    Cluster world(k::kFailover, "it", Json::parse(kCases[2].spec));
+    const Json before = world.outside();
+    bool once = true;
+    world.meddle = [&](const kube::Resource& r, const Json& object) {
+      if (!once || !counts(r, object, "tfrs", 0)) return;
+      once = false;
+      world.fence_sees_a_restart();
+      if (cancelled) world.api.merge(k::kFailover, "it", {{"spec", {{"cancel", true}}}});
+    };
+    world.look_until(cancelled ? "Cancelled" : "Failed");
+    EXPECT_FALSE(once);
+    EXPECT_EQ(world.text({"reason"}), cancelled ? "Cancelled" : "FenceEnded") << world.text({"message"});
+    EXPECT_FALSE(world.primary_is_read_only());
+    EXPECT_EQ(world.outside(), before);
+  }
 }
 
 // A person leads the Service to the restored copy before the restore is over: it may have been written to.
