@@ -288,8 +288,7 @@ class BackupRun {
     PGR_TRY(place.put("backup_manifest", contents_.manifest));
     if (order_.backup.verify == "Manifest") PGR_TRY(read_back(place, manifest));
     PGR_ASSIGN(auto segments, wait_for_wal());
-    report_.note("verify", fmt::format("reading the WAL of the backup, {} segments", segments.size()));
-    PGR_TRY(check_backup_end(repository_, record_, segments));
+    PGR_TRY(check_backup_end(repository_, record_, segments, reads_whole()));
     PGR_TRY(place.put("RESTORE.md", restore_guide(record_)));
     report_.note("publish", fmt::format("publishing {}", order_.backup.id));
     return place.put("backup.json", archive::to_json(record_).dump(2) + "\n");
@@ -442,6 +441,16 @@ class BackupRun {
       report_.progress("archive", fmt::format("waiting for {}", walk.missing->name));
       std::this_thread::sleep_for(std::chrono::milliseconds(250));
     }
+  }
+
+  // With verify: Manifest the WAL of the backup is read too, as a recovery would.
+  ReadWhole reads_whole() {
+    if (order_.backup.verify != "Manifest") return {};
+    return [this](Lsn at) {
+      report_.progress("verify", fmt::format("reading the WAL of the backup, at {}", at.text()),
+                       static_cast<std::int64_t>(at - record_.begin_lsn),
+                       static_cast<std::int64_t>(record_.end_lsn - record_.begin_lsn));
+    };
   }
 
   base::Error not_archived(const std::string& segment, seconds waited) const {

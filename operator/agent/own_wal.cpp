@@ -1,5 +1,7 @@
 #include "agent/own_wal.hpp"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "agent/wal_reader.hpp"
@@ -17,17 +19,18 @@ namespace {
 base::Error foreign(const std::string& segment, const std::string& what) {
   return base::refused(
       "ForeignWal", fmt::format("segment {} in the archive is not what this server wrote: {}", segment, what),
-      "a copy of the server's volume archives under its name: stop the copy, move what it "
-      "wrote out of walbackup/, and the server archives its own");
+      "a copy of the server's volume archives under its name: stop the copy, move what it wrote out of "
+      "walbackup/ (from the segment on that pg_stat_archiver has as last_failed_wal), and the server "
+      "archives "
+      "its own");
 }
 
-// Whether a record that `wanted` knows lies in [begin, end).
-template <typename F>
-Result<bool> holds(const WalRange& range, const archive::Repository& repository, const F& wanted,
-                   WalReading* reading) {
-  PGR_ASSIGN(*reading, read_wal(range, scratch_path("own"), from_repository(repository),
-                                [&](const WalRecord& r) -> Result<bool> { return !wanted(r); }));
-  return reading->enough;
+base::Error damaged(const std::string& segment, const WalReading& reading) {
+  return base::refused(
+      "WalDamaged",
+      fmt::format("segment {} in the archive cannot be read behind {} ({})", segment,
+                  reading.unreadable->text(), reading.words),
+      "keep the archive and the members' volumes as they are; a new backup makes a new beginning");
 }
 
 }  // namespace
@@ -39,42 +42,45 @@ Result<> check_mark(const archive::Repository& repository, const api::PlanOrder&
   PGR_ASSIGN(Lsn end, Lsn::parse(plan.mark.lsn));
   const std::uint64_t size = repository.segment_size();
   const std::uint64_t last = end.previous_segment(size);
-  auto wanted = [&](const WalRecord& r) {
-    return r.kind == WalRecordKind::kRestorePoint && r.name == plan.mark.name;
-  };
   WalRange range{repository.record().major_version, size, {}, {}, end};
   WalReading reading;
   // It may begin in the segment before the one in which it ends.
-  for (std::uint64_t first : {last, last - 1}) {
-    SegmentRef segment = repository.segment_at(history, Lsn(first * size));
-    if (!repository.has_segment(segment)) break;
+  for (std::uint64_t back = 0; back <= std::min<std::uint64_t>(1, last); ++back) {
+    SegmentRef segment = repository.segment_at(history, Lsn((last - back) * size));
+    PGR_ASSIGN(bool there, repository.has_segment(segment));
+    if (!there) break;
     range.segments.insert(range.segments.begin(), segment);
-    range.begin = Lsn(first * size);
-    PGR_ASSIGN(bool there, holds(range, repository, wanted, &reading));
-    if (there) return {};
-    if (first == 0) break;
+    range.begin = Lsn(segment.number * size);
+    PGR_ASSIGN(reading, read_wal(range, scratch_path("own"), from_repository(repository),
+                                 [&](const WalRecord& r) -> Result<bool> {
+                                   return r.kind != WalRecordKind::kRestorePoint || r.name != plan.mark.name;
+                                 }));
+    if (reading.enough) return {};
   }
-  return base::fail(
-      foreign(repository.segment_at(history, Lsn(last * size)).name,
-              fmt::format("the restore point '{}', set just now up to {}, is not in it{}", plan.mark.name,
-                          end.text(), reading.words.empty() ? "" : " (" + reading.words + ")")));
+  const std::string name = repository.segment_at(history, Lsn(last * size)).name;
+  if (reading.unreadable) return base::fail(damaged(name, reading));
+  return base::fail(foreign(name, fmt::format("the restore point '{}', set just now up to {}, is not in it",
+                                              plan.mark.name, end.text())));
 }
 
 Result<> check_backup_end(const archive::Repository& repository, const archive::BackupRecord& record,
-                          const std::vector<SegmentRef>& segments) {
+                          const std::vector<SegmentRef>& segments, const ReadWhole& whole) {
   WalRange range{record.major_version, repository.segment_size(), segments, record.begin_lsn, record.end_lsn};
-  WalReading reading;
-  auto wanted = [&](const WalRecord& r) {
-    return r.kind == WalRecordKind::kBackupEnd && r.backup_start == record.begin_lsn;
-  };
-  PGR_ASSIGN(bool there, holds(range, repository, wanted, &reading));
-  if (there) return {};
+  if (!whole && segments.size() > 2) {  // its record may lie across two
+    range.segments.erase(range.segments.begin(), range.segments.end() - 2);
+    range.begin = Lsn(range.segments.front().number * range.segment_size);
+  }
+  PGR_ASSIGN(auto reading, read_wal(range, scratch_path("own"), from_repository(repository),
+                                    [&](const WalRecord& r) -> Result<bool> {
+                                      if (whole) whole(r.start);
+                                      return r.kind != WalRecordKind::kBackupEnd ||
+                                             r.backup_start != record.begin_lsn;
+                                    }));
+  if (reading.enough) return {};
   if (reading.unreadable) {
-    return base::fail(
-        base::refused("WalDamaged",
-                      fmt::format("the WAL of backup {} cannot be read at {} ({})", record.id,
-                                  reading.unreadable->text(), reading.words),
-                      "keep the archive as it is, and look at its volume; then make a new backup"));
+    auto history = repository.history(record.timeline);
+    if (!history) return base::fail(history.error());
+    return base::fail(damaged(repository.segment_at(*history, *reading.unreadable).name, reading));
   }
   return base::fail(foreign(segments.back().name, fmt::format("the end of backup {}, up to {}, is not in it",
                                                               record.id, record.end_lsn.text())));

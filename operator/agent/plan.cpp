@@ -159,7 +159,9 @@ Result<> wait_for_segments(const archive::Repository& repository, const api::Pla
   for (const std::string& text : plan.wait_for) {
     PGR_ASSIGN(auto name, postgres::parse_wal_name(text));
     PGR_ASSIGN(auto number, name.segment(repository.segment_size()));
-    while (!repository.has_segment({name.timeline, number, text})) {
+    while (true) {
+      PGR_ASSIGN(bool there, repository.has_segment({name.timeline, number, text}));
+      if (there) break;
       if (deadline.passed()) {
         base::Error e = base::error(
             base::ErrorCode::kTimeout,
@@ -660,7 +662,9 @@ Result<Answer> run_plan(const Order& order, Report& report) {
     return succeeded("NotInLedger", "no action of this kind, name and spec has been started here", common);
   }
   PGR_TRY(wait_for_segments(repository, order.plan, report));
-  PGR_TRY(check_mark(repository, order.plan));
+  // What is damaged is judged when the way to the target is read.
+  if (auto own = check_mark(repository, order.plan); !own && own.error().reason != "WalDamaged")
+    return base::fail(own.error());
   Json facts = Json::object();
   std::string message = "the backup is planned";
   if (!order.plan.candidate.empty() || order.plan.candidate_timeline != 0) {

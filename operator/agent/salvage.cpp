@@ -4,6 +4,7 @@
 #include <array>
 #include <cerrno>
 #include <fcntl.h>
+#include <fstream>
 #include <map>
 #include <set>
 #include <unistd.h>
@@ -155,6 +156,65 @@ bool was_written(const std::string& pg_wal, const std::string& name,
 
 }  // namespace
 
+namespace {
+
+// Where the bytes of two segments part; nothing where they are alike.
+Result<std::optional<std::uint64_t>> difference(const std::string& one, const std::string& other) {
+  std::ifstream a(one, std::ios::binary), b(other, std::ios::binary);
+  if (!a || !b) return base::fail(base::system_error("open", !a ? one : other));
+  std::vector<char> left(1U << 18U), right(left.size());
+  for (std::uint64_t at = 0;; at += left.size()) {
+    a.read(left.data(), static_cast<std::streamsize>(left.size()));
+    b.read(right.data(), static_cast<std::streamsize>(right.size()));
+    if (a.bad() || b.bad()) return base::fail(base::system_error("read", a.bad() ? one : other));
+    auto both = std::min(a.gcount(), b.gcount());
+    auto parted = std::mismatch(left.begin(), left.begin() + both, right.begin());
+    if (parted.first != left.begin() + both || a.gcount() != b.gcount())
+      return std::optional<std::uint64_t>(at + static_cast<std::uint64_t>(parted.first - left.begin()));
+    if (a.eof() || both == 0) return std::optional<std::uint64_t>();
+  }
+}
+
+// Names say nothing of whose a segment is: a copy of this volume archives under the same ones. The newest
+// that both have is compared. Where the volume's own records go on behind the difference, they are not in the
+// archive; where they end there, the volume is damaged, or older than the archive.
+Result<> check_own_archive(const archive::Repository& repository, postgres::WalkOrder order,
+                           const std::string& pg_wal, const std::set<std::uint64_t>& here,
+                           const std::set<std::uint64_t>& archived, Scratch* scratch) {
+  const std::uint64_t size = order.segment_size;
+  const TimelineId timeline = order.history.timeline();
+  auto name = [&](std::uint64_t n) { return postgres::segment_name(timeline, n, size); };
+  // From the newest on down, to name the first one that differs.
+  std::optional<std::uint64_t> first;
+  for (auto n = here.rbegin(); n != here.rend(); ++n) {
+    if (!archived.contains(*n) ||
+        !was_written(pg_wal, name(*n), {order.system_identifier, size, std::nullopt, order.history}))
+      continue;
+    PGR_ASSIGN(std::string stored, scratch->get(repository, {timeline, *n, name(*n)}));
+    PGR_ASSIGN(auto parted, difference(stored, pg_wal + "/" + name(*n)));
+    if (!parted) break;
+    order.first = *n;
+    PGR_ASSIGN(auto own,
+               postgres::walk_wal(order, [&](std::uint64_t m) -> Result<std::optional<std::string>> {
+                 if (m != *n) return std::optional<std::string>();
+                 return std::optional<std::string>(pg_wal + "/" + name(m));
+               }));
+    if (own.end <= Lsn(*n * size + *parted)) break;
+    first = *n;
+  }
+  if (!first) return {};
+  return base::fail(base::refused(
+      "ForeignWal",
+      fmt::format("segment {} in the archive is not the one that lies on the volume, in {}", name(*first),
+                  pg_wal),
+      fmt::format(
+          "a copy of this volume archives under its name: stop the copy, and move what it wrote out of "
+          "walbackup/, from {} on; then the volume's own counts",
+          name(*first))));
+}
+
+}  // namespace
+
 std::string damage_words(const UnarchivedWal& wal) {
   return fmt::format("it cannot be read behind {} ({}), but segment {} was written later", wal.end.text(),
                      wal.words, wal.behind ? wal.behind->name : "");
@@ -210,6 +270,7 @@ base::Result<UnarchivedWal> find_unarchived(const archive::Repository& repositor
   };
   Scratch scratch;
   postgres::WalkOrder order{*history, repository.record().system_identifiers.front(), size, first};
+  PGR_TRY(check_own_archive(repository, order, pg_wal, here, archived, &scratch));
   // From the one before, so that the first record is known to follow the archive's last.
   if (archived.contains(first - 1)) order.first = first - 1;
   auto walked = postgres::walk_wal(order, [&](std::uint64_t n) -> Result<std::optional<std::string>> {
@@ -328,8 +389,9 @@ base::Result<archive::Walk> WalSource::walk(const postgres::TimelineHistory& his
 PlaceSegment WalSource::place() const {
   return [this](const SegmentRef& segment, const std::string& path) -> base::Result<> {
     const Extra* e = extra(segment.name);
-    if (e == nullptr || repository_->has_segment(segment))
-      return from_repository(*repository_)(segment, path);
+    if (e == nullptr) return from_repository(*repository_)(segment, path);
+    PGR_ASSIGN(bool stored, repository_->has_segment(segment));
+    if (stored) return from_repository(*repository_)(segment, path);
     if (e->stored) return archive::get_file(e->path, path);
     const std::uint64_t size = repository_->segment_size();
     return padded_copy(e->path, path, e->complete ? size : end_->value() % size, size);

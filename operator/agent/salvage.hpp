@@ -60,7 +60,7 @@ struct SalvageRecord {
 // Walks pg_wal on `timeline` from the archive's newest segment before the first that the archive lacks. The
 // directory is only read. Refused: NoWal (no file of that timeline), OtherTimeline (the server has gone on to
 // a timeline the repository does not know as that one's), WalGap (segments between archive and pg_wal are
-// nowhere).
+// nowhere), ForeignWal (the archive has another server's segment under the name of one that is here).
 [[nodiscard]] base::Result<UnarchivedWal> find_unarchived(const archive::Repository& repository,
                                                           postgres::TimelineId timeline,
                                                           const std::string& pg_wal);

@@ -469,15 +469,32 @@ StepResult first_connection(Action& a) {
                              std::chrono::milliseconds(300));
 }
 
+// Whether the fence Job may have written its fence: it has said so, or was killed over it.
+Result<bool> may_have_fenced(Action& a) {
+  PGR_ASSIGN(auto claim, claim_left_by(a, "fence", 1));
+  if (!claim.empty()) return true;
+  auto answer = job_answer(a, "fence", 1);
+  if (!answer && answer.error().code == base::ErrorCode::kNotFound) return false;
+  if (!answer) return fail(answer.error());
+  return *answer && (*answer)->outcome == api::Outcome::kSucceeded;
+}
+
 // Somebody may have started the old primary on its fenced volume: its server is read-only, and would stay so
-// once the fence is gone. It is ended, to be started anew.
+// once the fence is gone. It is ended, to be started anew. Where there may have been a fence it must answer:
+// one that is just starting reads the fence first.
 StepResult end_read_only(Action& a, const std::string& name) {
   auto scene = scene_of(a);
   if (!scene) return StepResult::of(scene.error());
   const plan::MemberView* m = scene->member(name);
   if (m == nullptr || m->replicas == 0 || m->pods.empty() || !plan::pod_ready(m->pods.front()))
     return StepResult::done();
+  auto fenced = may_have_fenced(a);
+  if (!fenced) return StepResult::of(fenced.error());
   plan::ServerFacts server = ask_server(a.world, *scene, *m);
+  if (server.no_answer && *fenced) {
+    return StepResult::waiting(
+        fmt::format("waiting until {} says whether it takes writes ({})", name, server.no_answer->text()));
+  }
   if (server.no_answer || !server.in_recovery) return StepResult::done();
   a.status.operation.results[kEndedReadOnly] = true;
   if (auto saved = a.save(a); !saved) return StepResult::of(saved.error());
@@ -488,8 +505,16 @@ StepResult end_read_only(Action& a, const std::string& name) {
 // server reads the fence's signal as it comes up.
 StepResult take_off_waiting_fence(Action& a, const std::string& from, int replicas) {
   StepResult lifted = unfence(a);
-  if (lifted.kind == StepResult::Kind::kDone && !a.result(kEndedReadOnly).is_null())
-    lifted = start_member(a, from, replicas);
+  if (lifted.kind != StepResult::Kind::kDone) return lifted;
+  auto fenced = may_have_fenced(a);
+  if (!fenced) return StepResult::of(fenced.error());
+  if (!*fenced) return lifted;
+  auto scene = scene_of(a);
+  if (!scene) return StepResult::of(scene.error());
+  const plan::MemberView* m = scene->member(from);
+  // At 0 by somebody else's hand, and that is the stop that was seen: it stays their affair.
+  if (m != nullptr && m->replicas == 0 && a.result(kEndedReadOnly).is_null()) return lifted;
+  lifted = start_member(a, from, replicas);
   return lifted.kind == StepResult::Kind::kDone ? end_read_only(a, from) : lifted;
 }
 
@@ -580,6 +605,7 @@ Flow cutover_flow(Action& action, const api::FailoverSpec& spec) {
         "fence-ready", api::StepKind::kConvergent,
         fmt::format("start the fence Job on the volume of {}; it waits for the clean stop", from)};
     prepare.run = fence_waits;
+    prepare.patience = kPatience;
     prepare.revert = [from, replicas](Action& x) { return take_off_waiting_fence(x, from, replicas); };
     if (!dead) steps.push_back(prepare);  // it waits for a clean stop, which will not come
     Step apps;

@@ -192,7 +192,8 @@ StepResult run_job(Action& a, const plan::SceneView& scene, const JobCall& call)
     return StepResult::waiting("starting Job " + name, std::chrono::milliseconds(400));
   }
   // Names have eight digits of a uid: another action's Job is neither read nor followed.
-  if (std::string of = text_at(*job, {"metadata", "labels", api::kLabelActionUid}); !of.empty() && of != a.meta.uid) {
+  if (std::string of = text_at(*job, {"metadata", "labels", api::kLabelActionUid});
+      !of.empty() && of != a.meta.uid) {
     return StepResult::blocked(
         base::refused("JobNameTaken", fmt::format("Job {} is of another action (uid {})", name, of),
                       "delete that action once it has ended, or cancel this one and make a new one"));

@@ -53,7 +53,7 @@ enum class UnarchivedWal { kIsWaitedFor, kStays };
 [[nodiscard]] StepResult start_applications(Action& a);
 
 // A restore point of a name that no other one has, then pg_switch_wal. Returns who the server is, with
-// {segments: [the names of the finished ones, the mark's first], mark: {name, lsn}}.
+// {mark: {name, lsn}, segment: the name of the one in which it ends, which is finished}.
 [[nodiscard]] Result<Json> mark_and_switch(sql::Connection& connection, const std::string& label);
 // Has the Job wait for what mark_and_switch returned; nothing of `marked` waits for nothing.
 void wait_for_mark(api::PlanOrder* plan, const Json& marked);

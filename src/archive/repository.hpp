@@ -135,7 +135,7 @@ class Repository {
   // Complete segments of one timeline, rising. Nothing but names is looked at.
   [[nodiscard]] base::Result<std::vector<SegmentRef>> segments(postgres::TimelineId timeline) const;
   [[nodiscard]] base::Result<std::optional<SegmentRef>> newest_segment(postgres::TimelineId timeline) const;
-  [[nodiscard]] bool has_segment(const SegmentRef& segment) const;
+  [[nodiscard]] base::Result<bool> has_segment(const SegmentRef& segment) const;
   [[nodiscard]] SegmentRef segment_at(const postgres::TimelineHistory& history, postgres::Lsn lsn) const;
   // Follows the history from the segment that contains `begin` as long as segments are there, at most to the
   // one whose bytes end at or behind `until`. From a fork's segment on, only the child's file counts.

@@ -77,8 +77,8 @@ Result<std::optional<SegmentRef>> Repository::newest_segment(TimelineId timeline
   return std::optional<SegmentRef>(list.back());
 }
 
-bool Repository::has_segment(const SegmentRef& segment) const {
-  return base::exists(fmt::format("{}/{}.zst", layout_.timeline_directory(segment.timeline), segment.name));
+Result<bool> Repository::has_segment(const SegmentRef& segment) const {
+  return base::is_there(fmt::format("{}/{}.zst", layout_.timeline_directory(segment.timeline), segment.name));
 }
 
 SegmentRef Repository::segment_at(const TimelineHistory& history, Lsn lsn) const {

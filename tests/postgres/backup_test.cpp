@@ -14,6 +14,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "agent/own_wal.hpp"
 #include "archive/base_tar.hpp"
 #include "archive/repository.hpp"
 #include "base/hash.hpp"
@@ -161,6 +162,24 @@ TEST_F(Backup, I18_ASegmentUnderItsNameWithOtherContentIsNoProof) {
   ASSERT_FALSE(answer.has_value());
   EXPECT_EQ(answer.error().reason, "WalNameMismatch");
   EXPECT_TRUE(must(repository().backups()).empty());
+}
+
+TEST_F(Backup, ItsEndIsFoundInTheLastSegmentsToo) {
+  Server& server = start_server();
+  for (int i = 0; i < 3; ++i) server.switch_segment();
+  Order o = order();
+  o.backup.verify = "None";
+  ASSERT_TRUE(run_backup(o, *report_).has_value());
+  auto record = must(repository().backup(kID));
+  EXPECT_EQ(record.verified, "None");
+  auto segments = must(repository().segments(record.timeline));
+  while (segments.back().name > record.end_wal) segments.pop_back();
+  ASSERT_GT(segments.size(), 2U);
+  EXPECT_TRUE(check_backup_end(repository(), record, segments).has_value());
+  record.begin_lsn = postgres::Lsn(record.begin_lsn.value() - 8);
+  auto other = check_backup_end(repository(), record, segments);
+  ASSERT_FALSE(other.has_value());
+  EXPECT_EQ(other.error().reason, "ForeignWal");
 }
 
 // The right names and the right headers, and none of it is this server's.

@@ -77,6 +77,7 @@ TEST_F(PlanJob, TheLatestStateIsNotTheOneBeforeDamagedWal) {
   insert(primary, 2);
   marker(primary);
   primary.sql("INSERT INTO credit_trade SELECT FROM generate_series(1, 200)");
+  api::Mark mark{"pgrunbook it 0a1b2c", primary.sql("SELECT pg_create_restore_point('pgrunbook it 0a1b2c')")};
   std::string hit = primary.switch_segment();
   insert(primary, 2);
   std::string last = marker(primary);
@@ -90,13 +91,24 @@ TEST_F(PlanJob, TheLatestStateIsNotTheOneBeforeDamagedWal) {
   test::write_file(copy, bytes);
   ASSERT_EQ(::unlink(stored.c_str()), 0);
   must(archive::put_file_if_absent(copy, stored));
-  auto latest = run(plan_order(2, "", {last}));
+  // A mark that cannot be read is no other server's.
+  Order proof = order(api::jobs::kProof, 4, "standby");
+  proof.plan.mark = mark;
+  proof.plan.wait_for = {hit};
+  auto unproven = run(proof);
+  EXPECT_EQ(unproven.reason, "WalDamaged");
+  EXPECT_THAT(unproven.message,
+              HasSubstr(fmt::format("segment {} in the archive cannot be read behind ", hit)));
+  auto asked = plan_order(2, "", {hit});
+  asked.plan.mark = mark;
+  auto latest = run(asked);
   EXPECT_EQ(latest.outcome, api::Outcome::kRefused);
   EXPECT_EQ(latest.reason, "WalDamaged");
   EXPECT_THAT(latest.message,
               HasSubstr(fmt::format("the latest state lies behind damaged WAL: {} cannot be read", hit)));
   EXPECT_THAT(latest.hint, HasSubstr("write targetTLI: 1 and targetLSN: "));
-  auto before = plan_order(3, "", {last});
+  auto before = plan_order(3, "", {hit});
+  before.plan.mark = mark;
   before.plan.target.lsn = latest.hint.substr(latest.hint.rfind(' ') + 1);
   must_succeed(before);
 }
@@ -209,7 +221,9 @@ TEST_F(PlanJob, WhatACopyOfThePrimaryArchivedIsNotTakenForThePrimarysOwn) {
     EXPECT_EQ(a.message, fmt::format("segment {} in the archive is not what this server wrote: the restore "
                                      "point 'pgrunbook two 0a1b2d', set just now up to {}, is not in it",
                                      second.wait_for.back(), second.mark.lsn));
-    EXPECT_THAT(a.hint, HasSubstr("stop the copy, move what it wrote out of walbackup/"));
+    EXPECT_THAT(a.hint,
+                HasSubstr("stop the copy, move what it wrote out of walbackup/ (from the segment on that "
+                          "pg_stat_archiver has as last_failed_wal)"));
   }
 
   // The way out, as it is said.

@@ -283,6 +283,64 @@ TEST_F(Salvage, DamageIsNotTakenForTheEnd) {
               HasSubstr(damaged.behind->name));
 }
 
+// A copy of the volume was started beside the primary, and archived the names that the primary wrote too.
+TEST_F(Salvage, WhatACopyOfTheVolumeArchivedIsNotTakenForThePrimarysOwn) {
+  Server& primary = start_primary();
+  backup(primary);
+  insert(primary, 3);
+  primary.stop();
+  test::must_run({"/bin/cp", "-a", primary_mount() + "/.", path("copy")});
+  const std::string walbackup = repository().layout().timeline_directory(kFirst);
+  auto archived = must(base::list_directory(walbackup));
+  const std::set<std::string> before(archived.begin(), archived.end());
+  for (int segments : {1, 3, 6}) {  // fewer than the primary will write, as many, more
+    {
+      Server copy = start_member(path("copy"));
+      for (int i = 0; i < segments; ++i) marker(copy);
+      copy.stop();
+    }
+    if (segments == 1) {
+      primary.start();
+      for (int i = 0; i < 3; ++i) {
+        insert(primary, 2);
+        primary.switch_segment();
+      }
+      insert(primary, 1);
+      kill_all(primary);
+    }
+    auto a = run(preview_order(segments));
+    EXPECT_EQ(a.outcome, api::Outcome::kRefused) << segments;
+    EXPECT_EQ(a.reason, "ForeignWal") << segments << " " << a.message;
+    EXPECT_THAT(a.message,
+                HasSubstr("in the archive is not the one that lies on the volume, in " + pg_wal()));
+    EXPECT_THAT(a.hint, HasSubstr("move what it wrote out of walbackup/, from "));
+    EXPECT_EQ(run(salvage_order(segments)).reason, "ForeignWal");
+  }
+  // The way out, as it is said.
+  for (const std::string& name : must(base::list_directory(walbackup))) {
+    if (!before.contains(name)) std::filesystem::rename(walbackup + "/" + name, path(name));
+  }
+  must_succeed(salvage_order(7));
+  must_succeed(recover_salvaged(7, must_succeed(resolve_order(7)).result));
+  Server restored = start_member(standby_mount());
+  EXPECT_EQ(restored.sql("SELECT count(*) FROM credit_trade"), "10");
+}
+
+// Of a segment that both have the archive's counts, where the volume's cannot be read to its end.
+TEST_F(Salvage, DamageOfWhatIsInTheArchiveDoesNoHarm) {
+  Server& primary = start_primary();
+  backup(primary);
+  primary.sql("INSERT INTO credit_trade SELECT FROM generate_series(1, 200)");
+  std::string segment = primary.switch_segment();
+  primary.wait_for(fmt::format("SELECT last_archived_wal >= '{}' FROM pg_stat_archiver", segment), "t");
+  insert(primary, 3);
+  kill_all(primary);
+  damage(segment);
+  auto a = must_succeed(preview_order(1));
+  EXPECT_EQ(a.result["salvage"]["transactions"], 3);
+  EXPECT_FALSE(a.result["salvage"].contains("damaged"));
+}
+
 // What lies behind the damage was acknowledged, and nobody can count it.
 TEST_F(Salvage, ACutoverFromADamagedPrimarySaysThatItsCountIsNotWhole) {
   Server& primary = start_primary();

@@ -103,12 +103,18 @@ class Cluster {
   void fence_sees_a_restart() {
     fence(std::exchange(waiting_fence_, ""));
     read_only_[0] = true;
+    restarting_ = 5;
+    server(0).refuse(FakePostgres::Refusal{"57P03", "the database system is starting up"});
+    Json pod = api.peek(k::kPod, "postgresql-1");
+    pod["status"]["conditions"][0]["status"] = "False";
+    api.put(k::kPod, pod);
   }
   [[nodiscard]] bool primary_is_read_only() const { return read_only_[0]; }
   std::atomic<int> marked = 0;  // how often the primary was marked and switched its WAL
 
   // One look of the operator; approves what asks for it.
   void look(Approves approves = Approves::kYes) {
+    if (restarting_ > 0 && --restarting_ == 0) start("postgresql");
     (void)controllers::reconcile_action(*world_, kind_, {tfrs::kNamespace, name_}, stop_.get_token());
     if (approves == Approves::kYes && text({"phase"}) == "AwaitingApproval")
       api.merge(kind_, name_, {{"spec", {{"approvedPlan", text({"plan", "digest"})}}}});
@@ -206,7 +212,6 @@ class Cluster {
                 "10.0.0.1", "150010"}}};
     if (says("pg_switch_wal")) ++marked;
     if (says("pg_create_restore_point")) return {{{"0/4000130", "000000010000000000000004"}}};
-    if (says("pg_switch_wal")) return {{{"000000010000000000000004"}}};
     if (says(".ready")) return {{{"0"}}};
     return {{{""}}};
   }
@@ -390,6 +395,7 @@ class Cluster {
   std::atomic<bool> read_only_[2] = {false, false};
   bool exchanged_ = false, fenced_ = false, outsider_ = false;
   std::string waiting_fence_;
+  int restarting_ = 0;  // looks until the primary's container answers again
 };
 
 struct Case {
