@@ -350,7 +350,7 @@ Result<Answer> unfence(const Order& order, const api::MemberRef& m) {
   if (::unlink(fence_path(m.mount).c_str()) != 0 && errno != ENOENT)
     return base::fail(base::system_error("remove", fence_path(m.mount)));
   PGR_TRY(base::sync_path(m.mount + "/.pgrunbook"));
-  return succeeded("Unfenced", fmt::format("{} may take writes again", m.name));
+  return succeeded("Unfenced", fmt::format("{} may take writes again", m.name), {{"takenOff", true}});
 }
 
 }  // namespace

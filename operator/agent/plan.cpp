@@ -160,8 +160,9 @@ Result<> wait_for_segments(const archive::Repository& repository, const api::Pla
     PGR_ASSIGN(auto name, postgres::parse_wal_name(text));
     PGR_ASSIGN(auto number, name.segment(repository.segment_size()));
     while (true) {
-      PGR_ASSIGN(bool there, repository.has_segment({name.timeline, number, text}));
-      if (there) break;
+      auto there = repository.has_segment({name.timeline, number, text});
+      if (there && *there) break;
+      if (!there && deadline.passed()) return base::fail(there.error());
       if (deadline.passed()) {
         base::Error e = base::error(
             base::ErrorCode::kTimeout,

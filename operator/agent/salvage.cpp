@@ -4,7 +4,6 @@
 #include <array>
 #include <cerrno>
 #include <fcntl.h>
-#include <fstream>
 #include <map>
 #include <set>
 #include <unistd.h>
@@ -158,26 +157,47 @@ bool was_written(const std::string& pg_wal, const std::string& name,
 
 namespace {
 
-// Where the bytes of two segments part; nothing where they are alike.
-Result<std::optional<std::uint64_t>> difference(const std::string& one, const std::string& other) {
-  std::ifstream a(one, std::ios::binary), b(other, std::ios::binary);
-  if (!a || !b) return base::fail(base::system_error("open", !a ? one : other));
+// Where the bytes of a segment in the archive and on the volume part; neither is set where they are alike.
+struct Parting {
+  std::optional<std::uint64_t> at{};
+  bool untold = false;  // the volume's cannot be read to its end
+};
+Result<Parting> difference(const std::string& archived, const std::string& on_volume) {
+  base::Fd ours(::open(archived.c_str(), O_RDONLY | O_CLOEXEC));
+  base::Fd theirs(::open(on_volume.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!ours.valid()) return base::fail(base::system_error("open", archived));
+  Parting out;
+  out.untold = !theirs.valid();
   std::vector<char> left(1U << 18U), right(left.size());
-  for (std::uint64_t at = 0;; at += left.size()) {
-    a.read(left.data(), static_cast<std::streamsize>(left.size()));
-    b.read(right.data(), static_cast<std::streamsize>(right.size()));
-    if (a.bad() || b.bad()) return base::fail(base::system_error("read", a.bad() ? one : other));
-    auto both = std::min(a.gcount(), b.gcount());
-    auto parted = std::mismatch(left.begin(), left.begin() + both, right.begin());
-    if (parted.first != left.begin() + both || a.gcount() != b.gcount())
-      return std::optional<std::uint64_t>(at + static_cast<std::uint64_t>(parted.first - left.begin()));
-    if (a.eof() || both == 0) return std::optional<std::uint64_t>();
+  auto take = [](const base::Fd& fd, std::vector<char>* into) -> std::optional<std::size_t> {
+    std::size_t have = 0;
+    while (have < into->size()) {
+      ssize_t n = ::read(fd.get(), into->data() + have, into->size() - have);
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0) return std::nullopt;
+      if (n == 0) break;
+      have += static_cast<std::size_t>(n);
+    }
+    return have;
+  };
+  for (std::uint64_t at = 0; !out.untold; at += left.size()) {
+    auto a = take(ours, &left);
+    if (!a) return base::fail(base::system_error("read", archived));
+    auto b = take(theirs, &right);
+    out.untold = !b;
+    if (!b || (*a == 0 && *b == 0)) break;
+    auto end = left.begin() + static_cast<std::ptrdiff_t>(std::min(*a, *b));
+    auto parted = std::mismatch(left.begin(), end, right.begin()).first;
+    if (!out.at && (parted != end || *a != *b))
+      out.at = at + static_cast<std::uint64_t>(parted - left.begin());
   }
+  return out;
 }
 
 // Names say nothing of whose a segment is: a copy of this volume archives under the same ones. The newest
-// that both have is compared. Where the volume's own records go on behind the difference, they are not in the
-// archive; where they end there, the volume is damaged, or older than the archive.
+// that both have, and that can be told, is compared. Where the volume's own records go on behind the
+// difference, they are not in the archive; where they end there, the volume is damaged, or older than the
+// archive.
 Result<> check_own_archive(const archive::Repository& repository, postgres::WalkOrder order,
                            const std::string& pg_wal, const std::set<std::uint64_t>& here,
                            const std::set<std::uint64_t>& archived, Scratch* scratch) {
@@ -191,16 +211,16 @@ Result<> check_own_archive(const archive::Repository& repository, postgres::Walk
         !was_written(pg_wal, name(*n), {order.system_identifier, size, std::nullopt, order.history}))
       continue;
     PGR_ASSIGN(std::string stored, scratch->get(repository, {timeline, *n, name(*n)}));
-    PGR_ASSIGN(auto parted, difference(stored, pg_wal + "/" + name(*n)));
-    if (!parted) break;
+    PGR_ASSIGN(Parting parted, difference(stored, pg_wal + "/" + name(*n)));
+    if (parted.untold) continue;
+    if (!parted.at) break;
     order.first = *n;
     PGR_ASSIGN(auto own,
                postgres::walk_wal(order, [&](std::uint64_t m) -> Result<std::optional<std::string>> {
                  if (m != *n) return std::optional<std::string>();
                  return std::optional<std::string>(pg_wal + "/" + name(m));
                }));
-    if (own.end <= Lsn(*n * size + *parted)) break;
-    first = *n;
+    if (own.record_end > Lsn(*n * size + *parted.at)) first = *n;
   }
   if (!first) return {};
   return base::fail(base::refused(
@@ -208,8 +228,9 @@ Result<> check_own_archive(const archive::Repository& repository, postgres::Walk
       fmt::format("segment {} in the archive is not the one that lies on the volume, in {}", name(*first),
                   pg_wal),
       fmt::format(
-          "a copy of this volume archives under its name: stop the copy, and move what it wrote out of "
-          "walbackup/, from {} on; then the volume's own counts",
+          "is there a copy of this volume that archives under its name? then stop the copy and move what "
+          "it wrote out of walbackup/, from {} on. Or was this volume set back, to a snapshot? then the "
+          "archive is the newer one: move nothing, and restore without salvage",
           name(*first))));
 }
 

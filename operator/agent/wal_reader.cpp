@@ -16,8 +16,10 @@ namespace {
 
 using postgres::Lsn;
 
-constexpr std::size_t kBatch = 8;      // segments per run, plus one that the next run reads again
-constexpr std::uint64_t kPage = 8192;  // XLOG_BLCKSZ
+// Segments per run, plus one that the next run reads again.
+constexpr std::size_t kLargestBatch = 8;
+constexpr std::uint64_t kBatchBytes = 128U << 20U;
+constexpr std::uint64_t kPage = 8192;                  // XLOG_BLCKSZ
 constexpr auto kTimeLimit = std::chrono::minutes(30);  // of one run over at most nine segments
 
 // Cuts a stream into lines.
@@ -60,8 +62,9 @@ base::Result<WalReading> read_wal(const WalRange& range, const std::string& scra
   std::optional<Lsn> newest;  // start of the newest record handed on
   std::vector<std::string> placed;
 
-  for (std::size_t first = 0; first < segments.size(); first += kBatch) {
-    std::size_t behind = std::min(first + kBatch + 1, segments.size());
+  const std::size_t batch = std::clamp<std::size_t>(kBatchBytes / size, 1, kLargestBatch);
+  for (std::size_t first = 0; first < segments.size(); first += batch) {
+    std::size_t behind = std::min(first + batch + 1, segments.size());
     // What the runs before needed and this one does not.
     for (std::size_t i = 0; i < first; ++i) {
       if (!placed[i].empty()) ::unlink(placed[i].c_str());

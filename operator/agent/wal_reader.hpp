@@ -35,7 +35,7 @@ struct WalReading {
 
 // Calls on_record for every Transaction, XLOG and Tablespace record that starts in [begin, end), in WAL
 // order, once. All segments get the name of one timeline in the scratch directory, so that pg_waldump reads
-// across forks as a server does; never more than nine of them lie there. `scratch` must not exist and is
+// across forks as a server does; never more than nine of them, or 128 MiB and one, lie there. `scratch` must not exist and is
 // removed afterwards. pg_waldump always gets an end (without one it waits 5 s) and its exit code alone
 // decides nothing: an error message with a position does.
 [[nodiscard]] base::Result<WalReading> read_wal(const WalRange& range, const std::string& scratch,

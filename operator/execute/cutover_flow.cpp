@@ -17,8 +17,9 @@ using base::text_at;
 namespace {
 
 constexpr auto kServiceAgrees = std::chrono::seconds(90);
-constexpr const char* kEndedReadOnly =
-    "ended-read-only";  // result: the old primary was ended to be started anew
+// Results of putting back: the old primary was ended to be started anew; {mayBeRead} once the fence is off.
+constexpr const char* kEndedReadOnly = "ended-read-only";
+constexpr const char* kFenceOff = "fence-off";
 
 const plan::MemberView* from_of(Action& a, const plan::SceneView& scene) {
   return scene.member(text_at(a.status.operation.inputs, {"from"}));
@@ -469,33 +470,51 @@ StepResult first_connection(Action& a) {
                              std::chrono::milliseconds(300));
 }
 
-// Whether the fence Job may have written its fence: it has said so, or was killed over it.
-Result<bool> may_have_fenced(Action& a) {
-  PGR_ASSIGN(auto claim, claim_left_by(a, "fence", 1));
-  if (!claim.empty()) return true;
+// Whether the fence Job has written its fence, by its own answer.
+Result<bool> has_fenced(Action& a) {
   auto answer = job_answer(a, "fence", 1);
   if (!answer && answer.error().code == base::ErrorCode::kNotFound) return false;
   if (!answer) return fail(answer.error());
-  return *answer && (*answer)->outcome == api::Outcome::kSucceeded;
+  return *answer &&
+         ((*answer)->outcome == api::Outcome::kSucceeded || (*answer)->reason == "StartedMeanwhile");
 }
 
-// Somebody may have started the old primary on its fenced volume: its server is read-only, and would stay so
-// once the fence is gone. It is ended, to be started anew. Where there may have been a fence it must answer:
-// one that is just starting reads the fence first.
+// Takes the fence off, and notes whether a server may have read it: one that was there before it was off.
+StepResult lift_fence(Action& a) {
+  StepResult lifted = unfence(a);
+  if (lifted.kind != StepResult::Kind::kDone || !a.result(kFenceOff).is_null()) return lifted;
+  auto scene = scene_of(a);
+  if (!scene) return StepResult::of(scene.error());
+  const plan::MemberView* from = from_of(a, *scene);
+  if (from == nullptr) return no_member("the old primary");
+  auto fenced = has_fenced(a);
+  if (!fenced) return StepResult::of(fenced.error());
+  bool off = *fenced || at(lifted.result, {"takenOff"}) == Json(true);
+  a.status.operation.results[kFenceOff] = {
+      {"mayBeRead", off && (from->replicas != 0 || !from->pods.empty())}};
+  if (auto saved = a.save(a); !saved) return StepResult::of(saved.error());
+  return lifted;
+}
+bool fence_may_be_read(const Action& a) { return at(a.result(kFenceOff), {"mayBeRead"}) == Json(true); }
+
+// A server that has read the fence is read-only, and would stay so once it is off: it is ended, to be started
+// anew. One that may have read it is waited for until it answers, but not where it is we whom it does not let
+// in.
 StepResult end_read_only(Action& a, const std::string& name) {
   auto scene = scene_of(a);
   if (!scene) return StepResult::of(scene.error());
   const plan::MemberView* m = scene->member(name);
   if (m == nullptr || m->replicas == 0 || m->pods.empty() || !plan::pod_ready(m->pods.front()))
     return StepResult::done();
-  auto fenced = may_have_fenced(a);
-  if (!fenced) return StepResult::of(fenced.error());
   plan::ServerFacts server = ask_server(a.world, *scene, *m);
-  if (server.no_answer && *fenced) {
+  if (server.no_answer) {
+    bool starts = server.no_answer->code == base::ErrorCode::kUnavailable ||
+                  server.no_answer->code == base::ErrorCode::kTimeout;
+    if (!starts || !fence_may_be_read(a)) return StepResult::done();
     return StepResult::waiting(
         fmt::format("waiting until {} says whether it takes writes ({})", name, server.no_answer->text()));
   }
-  if (server.no_answer || !server.in_recovery) return StepResult::done();
+  if (!server.in_recovery) return StepResult::done();
   a.status.operation.results[kEndedReadOnly] = true;
   if (auto saved = a.save(a); !saved) return StepResult::of(saved.error());
   return end_member(a, *m);
@@ -504,15 +523,12 @@ StepResult end_read_only(Action& a, const std::string& name) {
 // The fence Job may have seen a stop that was none of ours, of a container that was restarted: then the
 // server reads the fence's signal as it comes up.
 StepResult take_off_waiting_fence(Action& a, const std::string& from, int replicas) {
-  StepResult lifted = unfence(a);
-  if (lifted.kind != StepResult::Kind::kDone) return lifted;
-  auto fenced = may_have_fenced(a);
-  if (!fenced) return StepResult::of(fenced.error());
-  if (!*fenced) return lifted;
+  StepResult lifted = lift_fence(a);
+  if (lifted.kind != StepResult::Kind::kDone || !fence_may_be_read(a)) return lifted;
   auto scene = scene_of(a);
   if (!scene) return StepResult::of(scene.error());
   const plan::MemberView* m = scene->member(from);
-  // At 0 by somebody else's hand, and that is the stop that was seen: it stays their affair.
+  // At 0 by somebody else's hand: it stays their affair.
   if (m != nullptr && m->replicas == 0 && a.result(kEndedReadOnly).is_null()) return lifted;
   lifted = start_member(a, from, replicas);
   return lifted.kind == StepResult::Kind::kDone ? end_read_only(a, from) : lifted;
@@ -633,7 +649,7 @@ Flow cutover_flow(Action& action, const api::FailoverSpec& spec) {
     };
     // The fence Job first: it would take the clean stop that it waits for as its sign.
     stop.revert = [from, replicas](Action& x) {
-      StepResult lifted = unfence(x);
+      StepResult lifted = lift_fence(x);
       if (lifted.kind == StepResult::Kind::kDone) lifted = start_member(x, from, replicas);
       // Looked at once it is ready, or a start of just now would be missed.
       return lifted.kind == StepResult::Kind::kDone ? end_read_only(x, from) : lifted;
@@ -658,7 +674,7 @@ Flow cutover_flow(Action& action, const api::FailoverSpec& spec) {
           from);
     }
     fenced.run = fence;
-    fenced.revert = unfence;
+    fenced.revert = lift_fence;
     steps.push_back(fenced);
     Step turn;
     turn.planned = {"switch", api::StepKind::kIrreversible,

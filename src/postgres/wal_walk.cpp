@@ -239,6 +239,7 @@ class Walker {
       walk_.words = fmt::format("the record at {} has a wrong checksum", Lsn(start).text());
       return false;
     }
+    walk_.record_end = Lsn(end);
     auto info = wal_field<std::uint8_t>(header, 16), manager = wal_field<std::uint8_t>(header, 17);
     if (manager == kXlogManager && (info & 0xF0U) == kSwitch) {
       std::uint64_t size = order_.segment_size;

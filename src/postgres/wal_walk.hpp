@@ -23,6 +23,7 @@ using FindSegment = std::function<base::Result<std::optional<std::string>>(std::
 struct WalWalk {
   Lsn begin;                  // the first byte of the segment it began with
   Lsn end;                    // behind the last valid record; = begin where there is none
+  Lsn record_end;             // the same, but of a switch without the empty rest of its segment
   std::optional<Lsn> last;    // start of the last valid record
   std::uint64_t records = 0;  // how many were valid
   std::string words;          // why it ends there

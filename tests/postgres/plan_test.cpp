@@ -222,7 +222,7 @@ TEST_F(PlanJob, WhatACopyOfThePrimaryArchivedIsNotTakenForThePrimarysOwn) {
                                      "point 'pgrunbook two 0a1b2d', set just now up to {}, is not in it",
                                      second.wait_for.back(), second.mark.lsn));
     EXPECT_THAT(a.hint,
-                HasSubstr("stop the copy, move what it wrote out of walbackup/ (from the segment on that "
+                HasSubstr("stop the copy and move what it wrote out of walbackup/ (from the segment on that "
                           "pg_stat_archiver has as last_failed_wal)"));
   }
 

@@ -104,12 +104,14 @@ class Cluster {
     fence(std::exchange(waiting_fence_, ""));
     read_only_[0] = true;
     restarting_ = 5;
-    server(0).refuse(FakePostgres::Refusal{"57P03", "the database system is starting up"});
-    Json pod = api.peek(k::kPod, "postgresql-1");
-    pod["status"]["conditions"][0]["status"] = "False";
-    api.put(k::kPod, pod);
+    primary_dies();
   }
   [[nodiscard]] bool primary_is_read_only() const { return read_only_[0]; }
+  void primary_refuses(const FakePostgres::Refusal& refusal) { server(0).refuse(refusal); }
+  void primary_dies() {
+    server(0).refuse(FakePostgres::Refusal{"57P03", "the database system is starting up"});
+    primary_is_not_ready();
+  }
   std::atomic<int> marked = 0;  // how often the primary was marked and switched its WAL
 
   // One look of the operator; approves what asks for it.
@@ -167,6 +169,11 @@ class Cluster {
   }
 
  private:
+  void primary_is_not_ready() {
+    Json pod = api.peek(k::kPod, "postgresql-1");
+    pod["status"]["conditions"][0]["status"] = "False";
+    api.put(k::kPod, pod);
+  }
   // A new process: nothing is known but what the API server has.
   void live() {
     ++lives;
@@ -776,6 +783,29 @@ TEST(SteeredCutover, ThatFencedARestartedPrimaryHasItWriteAgain) {
     EXPECT_EQ(world.text({"reason"}), cancelled ? "Cancelled" : "FenceEnded") << world.text({"message"});
     EXPECT_FALSE(world.primary_is_read_only());
     EXPECT_EQ(world.outside(), before);
+  }
+}
+
+// Where nothing was fenced, putting back asks nothing of the primary: it may be dead, and that the reason to
+// give up; or not let the operator in, and the applications are at 0.
+TEST(SteeredCutover, ThatFencedNothingIsPutBackWhateverThePrimarySays) {
+  const FakePostgres::Refusal locked_out{"28P01", "password authentication failed for user \"pgrunbook\""};
+  for (int row = 0; row < 3; ++row) {
+    Cluster world(k::kFailover, "it", Json::parse(kCases[2].spec));
+    const Json before = world.outside();
+    bool once = true;
+    world.meddle = [&](const kube::Resource& r, const Json& object) {
+      if (!once || !counts(r, object, "tfrs", 0)) return;
+      once = false;
+      if (row == 0) world.primary_dies();
+      if (row > 0) world.primary_refuses(locked_out);
+      if (row == 2) return world.fence_gives_up();
+      world.api.merge(k::kFailover, "it", {{"spec", {{"cancel", true}}}});
+    };
+    world.look_until(row == 2 ? "Failed" : "Cancelled");
+    EXPECT_FALSE(once);
+    EXPECT_EQ(world.text({"reason"}), row == 2 ? "FenceEnded" : "Cancelled") << world.text({"message"});
+    EXPECT_EQ(world.outside(), before) << row;
   }
 }
 
