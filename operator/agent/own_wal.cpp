@@ -19,12 +19,10 @@ namespace {
 base::Error foreign(const std::string& segment, const std::string& what) {
   return base::refused(
       "ForeignWal", fmt::format("segment {} in the archive is not what this server wrote: {}", segment, what),
-      "is there a copy of the server's volume that archives under its name? then stop the copy and move what "
-      "it "
-      "wrote out of walbackup/ (from the segment on that pg_stat_archiver has as last_failed_wal). Or was "
-      "this "
-      "server's volume set back, to a snapshot? then the archive is the newer one: move nothing, scale this "
-      "server to 0, and restore without it");
+      "is there a copy of the server's volume that archives under its name? then stop the copy and move "
+      "what it wrote out of walbackup/ (from the segment on that pg_stat_archiver has as last_failed_wal). "
+      "Or was this server's volume set back, to a snapshot? then the archive is the newer one: move nothing, "
+      "scale this server to 0, and restore without it");
 }
 
 base::Error damaged(const std::string& segment, const WalReading& reading) {

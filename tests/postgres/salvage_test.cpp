@@ -37,6 +37,22 @@ class Salvage : public Scene {
     o.recover.salvage = uid(action);
     return o;
   }
+  // Away from the dead primary to the restored standby, on timeline 2.
+  [[nodiscard]] Order cutover_plan(int action) const {
+    Order o = order(api::jobs::kPlan, action, "primary");
+    o.action.kind = "Failover";
+    o.plan.candidate = "standby";
+    o.plan.candidate_timeline = 2;
+    o.plan.read_volume = true;
+    return o;
+  }
+  [[nodiscard]] Order fence_order(int action, const base::Json& planned) const {
+    Order o = order(api::jobs::kFence, action, "primary");
+    o.fence.timeline = 2;
+    o.fence.fork_lsn = base::text_at(planned, {"forkLSN"});
+    o.fence.salvage = base::text_at(planned, {"salvage"});
+    return o;
+  }
   [[nodiscard]] std::string pg_wal() const { return primary_mount() + "/data/pg_wal"; }
 
   // Writes under load, acknowledged ids in order, until the server is killed with SIGKILL, every process of
@@ -359,17 +375,10 @@ TEST_F(Salvage, ACutoverFromADamagedPrimarySaysThatItsCountIsNotWhole) {
   resolve.plan.target.lsn = named;
   must_succeed(recover_salvaged(1, must_succeed(resolve).result));
 
-  Order plan = order(api::jobs::kPlan, 2, "primary");
-  plan.action.kind = "Failover";
-  plan.plan.candidate = "standby";
-  plan.plan.candidate_timeline = 2;
-  plan.plan.read_volume = true;
+  Order plan = cutover_plan(2);
   auto planned = must_succeed(plan);
   EXPECT_THAT(base::text_at(planned.result, {"atStake", "damaged"}), HasSubstr(behind->name));
-  Order fence = order(api::jobs::kFence, 2, "primary");
-  fence.fence.timeline = 2;
-  fence.fence.fork_lsn = base::text_at(planned.result, {"forkLSN"});
-  fence.fence.salvage = base::text_at(planned.result, {"salvage"});
+  Order fence = fence_order(2, planned.result);
   EXPECT_THAT(base::text_at(must_succeed(fence).result, {"atStake", "damaged"}), HasSubstr(behind->name));
 }
 
@@ -395,11 +404,7 @@ TEST_F(Salvage, TheOldPrimaryStartedAgainArchivesItsLastSegmentItself) {
 
   // It has run since: the salvage is no longer what there is, and says so.
   kill_all(primary);
-  Order cutover = order(api::jobs::kPlan, 2, "primary");
-  cutover.action.kind = "Failover";
-  cutover.plan.candidate = "standby";
-  cutover.plan.candidate_timeline = 2;
-  cutover.plan.read_volume = true;
+  Order cutover = cutover_plan(2);
   auto refused = run(cutover);
   EXPECT_EQ(refused.reason, "WrittenSince") << refused.message;
   EXPECT_THAT(refused.hint, HasSubstr("salvage: StoppedPrimary again"));
@@ -413,17 +418,10 @@ TEST_F(Salvage, ACutoverFromADeadPrimaryIsFencedByItsSalvage) {
   must_succeed(salvage_order(1));
   auto recovered = must_succeed(recover_salvaged(1, must_succeed(resolve_order(1)).result));
 
-  Order plan = order(api::jobs::kPlan, 2, "primary");
-  plan.action.kind = "Failover";
-  plan.plan.candidate = "standby";
-  plan.plan.candidate_timeline = 2;
-  plan.plan.read_volume = true;
+  Order plan = cutover_plan(2);
   auto planned = must_succeed(plan);
   EXPECT_EQ(planned.result["atStake"]["transactions"], 0) << planned.result.dump();
-  Order fence = order(api::jobs::kFence, 2, "primary");
-  fence.fence.timeline = 2;
-  fence.fence.fork_lsn = base::text_at(planned.result, {"forkLSN"});
-  fence.fence.salvage = base::text_at(planned.result, {"salvage"});
+  Order fence = fence_order(2, planned.result);
   auto fenced = must_succeed(fence);
   EXPECT_EQ(fenced.result["salvagedTo"], planned.result["salvagedTo"]);
   EXPECT_EQ(fenced.result["atStake"]["transactions"], 0);
@@ -447,11 +445,7 @@ TEST_F(Salvage, ACutoverFromADeadPrimaryThatWasNotSalvagedIsRefused) {
   must_succeed(recover_order(1, plan.result));
   insert(primary, 3);
   kill_all(primary);
-  Order cutover = order(api::jobs::kPlan, 2, "primary");
-  cutover.action.kind = "Failover";
-  cutover.plan.candidate = "standby";
-  cutover.plan.candidate_timeline = 2;
-  cutover.plan.read_volume = true;
+  Order cutover = cutover_plan(2);
   auto refused = run(cutover);
   EXPECT_EQ(refused.outcome, api::Outcome::kRefused);
   EXPECT_EQ(refused.reason, "NotSalvaged");

@@ -69,6 +69,13 @@ class Deleted : public ::testing::Test {
     }
     b.api.forget_calls();
   }
+  void cutover_is_deleted_and_over() {
+    cutover_is_deleted();
+    Json kept = b.api.peek(k::kLease, lease);
+    Json note = Json::parse(text_at(kept, {"metadata", "annotations", api::kAnnotationDuty}));
+    note["status"]["phase"] = "Cancelled";
+    b.api.merge(k::kLease, lease, {{"metadata", {{"annotations", {{api::kAnnotationDuty, note.dump()}}}}}});
+  }
   runtime::Outcome reconcile() {
     return reconcile_action(b.world, k::kFailover, {test::tfrs::kNamespace, "switch"}, {});
   }
@@ -132,22 +139,14 @@ TEST_F(Deleted, IsFoundAtTheStartAndNothingElseIs) {
 }
 
 TEST_F(Deleted, AfterItsEndLeavesNoLease) {
-  cutover_is_deleted();
-  Json kept = b.api.peek(k::kLease, lease);
-  Json note = Json::parse(text_at(kept, {"metadata", "annotations", api::kAnnotationDuty}));
-  note["status"]["phase"] = "Cancelled";
-  b.api.merge(k::kLease, lease, {{"metadata", {{"annotations", {{api::kAnnotationDuty, note.dump()}}}}}});
+  cutover_is_deleted_and_over();
   EXPECT_TRUE(std::holds_alternative<runtime::Done>(reconcile()));
   EXPECT_TRUE(b.api.peek(k::kLease, lease).is_null());
 }
 
 // Between the look and the removal another action takes the volume.
 TEST_F(Deleted, LeavesTheLeaseThatIsAnotherOnesByNow) {
-  cutover_is_deleted();
-  Json kept = b.api.peek(k::kLease, lease);
-  Json note = Json::parse(text_at(kept, {"metadata", "annotations", api::kAnnotationDuty}));
-  note["status"]["phase"] = "Cancelled";
-  b.api.merge(k::kLease, lease, {{"metadata", {{"annotations", {{api::kAnnotationDuty, note.dump()}}}}}});
+  cutover_is_deleted_and_over();
   bool taken = false;
   b.api.fault = [&](const test::FakeApi::Call& call,
                     test::FakeApi::Moment moment) -> std::optional<base::Error> {

@@ -766,47 +766,44 @@ TEST(SteeredCutover, StopsNoPrimaryThatNobodyWaitsToFence) {
   EXPECT_EQ(world.outside(), before);
 }
 
+// Given up while the applications are at 0 and the primary still runs: what happens to it then, and how it
+// ends.
+struct GivenUp {
+  std::function<void(Cluster&)> happens;
+  bool cancelled;
+};
+void expect_put_back(const GivenUp& row) {
+  Cluster world(k::kFailover, "it", Json::parse(kCases[2].spec));
+  const Json before = world.outside();
+  bool once = true;
+  world.meddle = [&](const kube::Resource& r, const Json& object) {
+    if (!once || !counts(r, object, "tfrs", 0)) return;
+    once = false;
+    row.happens(world);
+    if (row.cancelled) world.api.merge(k::kFailover, "it", {{"spec", {{"cancel", true}}}});
+  };
+  world.look_until(row.cancelled ? "Cancelled" : "Failed");
+  EXPECT_FALSE(once);
+  EXPECT_EQ(world.text({"reason"}), row.cancelled ? "Cancelled" : "FenceEnded") << world.text({"message"});
+  EXPECT_FALSE(world.primary_is_read_only());
+  EXPECT_EQ(world.outside(), before);
+}
+
 // A stop that is none of ours, and the fence Job takes it for the one that it waits for.
 TEST(SteeredCutover, ThatFencedARestartedPrimaryHasItWriteAgain) {
-  for (bool cancelled : {false, true}) {
-    Cluster world(k::kFailover, "it", Json::parse(kCases[2].spec));
-    const Json before = world.outside();
-    bool once = true;
-    world.meddle = [&](const kube::Resource& r, const Json& object) {
-      if (!once || !counts(r, object, "tfrs", 0)) return;
-      once = false;
-      world.fence_sees_a_restart();
-      if (cancelled) world.api.merge(k::kFailover, "it", {{"spec", {{"cancel", true}}}});
-    };
-    world.look_until(cancelled ? "Cancelled" : "Failed");
-    EXPECT_FALSE(once);
-    EXPECT_EQ(world.text({"reason"}), cancelled ? "Cancelled" : "FenceEnded") << world.text({"message"});
-    EXPECT_FALSE(world.primary_is_read_only());
-    EXPECT_EQ(world.outside(), before);
-  }
+  for (bool cancelled : {false, true})
+    expect_put_back({[](Cluster& world) { world.fence_sees_a_restart(); }, cancelled});
 }
 
 // Where nothing was fenced, putting back asks nothing of the primary: it may be dead, and that the reason to
 // give up; or not let the operator in, and the applications are at 0.
 TEST(SteeredCutover, ThatFencedNothingIsPutBackWhateverThePrimarySays) {
-  const FakePostgres::Refusal locked_out{"28P01", "password authentication failed for user \"pgrunbook\""};
-  for (int row = 0; row < 3; ++row) {
-    Cluster world(k::kFailover, "it", Json::parse(kCases[2].spec));
-    const Json before = world.outside();
-    bool once = true;
-    world.meddle = [&](const kube::Resource& r, const Json& object) {
-      if (!once || !counts(r, object, "tfrs", 0)) return;
-      once = false;
-      if (row == 0) world.primary_dies();
-      if (row > 0) world.primary_refuses(locked_out);
-      if (row == 2) return world.fence_gives_up();
-      world.api.merge(k::kFailover, "it", {{"spec", {{"cancel", true}}}});
-    };
-    world.look_until(row == 2 ? "Failed" : "Cancelled");
-    EXPECT_FALSE(once);
-    EXPECT_EQ(world.text({"reason"}), row == 2 ? "FenceEnded" : "Cancelled") << world.text({"message"});
-    EXPECT_EQ(world.outside(), before) << row;
-  }
+  auto locked_out = [](Cluster& world) {
+    world.primary_refuses({"28P01", "password authentication failed for user \"pgrunbook\""});
+  };
+  expect_put_back({[](Cluster& world) { world.primary_dies(); }, true});
+  expect_put_back({locked_out, true});
+  expect_put_back({[&](Cluster& world) { locked_out(world), world.fence_gives_up(); }, false});
 }
 
 // A person leads the Service to the restored copy before the restore is over: it may have been written to.
