@@ -19,10 +19,12 @@ namespace {
 base::Error foreign(const std::string& segment, const std::string& what) {
   return base::refused(
       "ForeignWal", fmt::format("segment {} in the archive is not what this server wrote: {}", segment, what),
-      "is there a copy of the server's volume that archives under its name? then stop the copy and move "
-      "what it wrote out of walbackup/ (from the segment on that pg_stat_archiver has as last_failed_wal). "
-      "Or was this server's volume set back, to a snapshot? then the archive is the newer one: move nothing, "
-      "scale this server to 0, and restore without it");
+      "is there a copy of the server's volume that archives under its name? then stop the copy, wait until "
+      "pg_stat_archiver has a last_failed_time later than its last_archived_time, and move what the copy "
+      "wrote out of walbackup/, from that last_failed_wal on. Or was this server's volume set back, to a "
+      "snapshot? then the archive is the newer one: move nothing, scale this server to 0, restore without "
+      "it, and lead the Services to the restored member by hand; what this server has committed since stays "
+      "on its volume");
 }
 
 base::Error damaged(const std::string& segment, const WalReading& reading) {

@@ -157,12 +157,14 @@ bool was_written(const std::string& pg_wal, const std::string& name,
 
 namespace {
 
-// Where the bytes of a segment in the archive and on the volume part; neither is set where they are alike.
+// Where the bytes of a segment in the archive and on the volume part, from a place on; neither is set where
+// they are alike.
 struct Parting {
   std::optional<std::uint64_t> at{};
   bool untold = false;  // the volume's cannot be read to its end
 };
-Result<Parting> difference(const std::string& archived, const std::string& on_volume) {
+Result<Parting> difference(const std::string& archived, const std::string& on_volume,
+                           std::uint64_t first = 0) {
   base::Fd ours(::open(archived.c_str(), O_RDONLY | O_CLOEXEC));
   base::Fd theirs(::open(on_volume.c_str(), O_RDONLY | O_CLOEXEC));
   if (!ours.valid()) return base::fail(base::system_error("open", archived));
@@ -186,8 +188,10 @@ Result<Parting> difference(const std::string& archived, const std::string& on_vo
     auto b = take(theirs, &right);
     out.untold = !b;
     if (!b || (*a == 0 && *b == 0)) break;
-    auto end = left.begin() + static_cast<std::ptrdiff_t>(std::min(*a, *b));
-    auto parted = std::mismatch(left.begin(), end, right.begin()).first;
+    const std::uint64_t both = std::min(*a, *b), skip = first > at ? std::min(first - at, both) : 0;
+    auto end = left.begin() + static_cast<std::ptrdiff_t>(both);
+    auto from = static_cast<std::ptrdiff_t>(skip);
+    auto parted = std::mismatch(left.begin() + from, end, right.begin() + from).first;
     if (!out.at && (parted != end || *a != *b))
       out.at = at + static_cast<std::uint64_t>(parted - left.begin());
   }
@@ -220,6 +224,12 @@ Result<> check_own_archive(const archive::Repository& repository, postgres::Walk
                  if (m != *n) return std::optional<std::string>();
                  return std::optional<std::string>(pg_wal + "/" + name(m));
                }));
+    // The rest of a record that began in the segment before has its checksum there: what parts only within it
+    // is damage, for what another server wrote goes on to differ.
+    if (own.first && *own.first > Lsn(*n * size + *parted.at)) {
+      PGR_ASSIGN(parted, difference(stored, pg_wal + "/" + name(*n), own.first->value() - *n * size));
+      if (parted.untold || !parted.at) continue;
+    }
     if (own.record_end > Lsn(*n * size + *parted.at)) first = *n;
   }
   if (!first) return {};
@@ -230,7 +240,8 @@ Result<> check_own_archive(const archive::Repository& repository, postgres::Walk
       fmt::format(
           "is there a copy of this volume that archives under its name? then stop the copy and move what "
           "it wrote out of walbackup/, from {} on. Or was this volume set back, to a snapshot? then the "
-          "archive is the newer one: move nothing, and restore without salvage",
+          "archive is the newer one: move nothing, restore without salvage, and lead the Services to the "
+          "restored member by hand; what this server has committed since stays on its volume",
           name(*first))));
 }
 

@@ -17,9 +17,13 @@ using base::text_at;
 namespace {
 
 constexpr auto kServiceAgrees = std::chrono::seconds(90);
-// Results of putting back: the old primary was ended to be started anew; {mayBeRead} once the fence is off.
+// Results of putting back. {podUID, replicas} of the old primary that was ended to be started anew;
 constexpr const char* kEndedReadOnly = "ended-read-only";
+// {mayBeRead, time} once the fence is off; {words} of an old primary that was stopped and does not start.
 constexpr const char* kFenceOff = "fence-off";
+constexpr const char* kDoesNotStart = "does-not-start";
+// After as long a container that runs is in its pod's status.
+constexpr auto kStatusFollows = std::chrono::seconds(10);
 
 const plan::MemberView* from_of(Action& a, const plan::SceneView& scene) {
   return scene.member(text_at(a.status.operation.inputs, {"from"}));
@@ -490,12 +494,25 @@ StepResult lift_fence(Action& a) {
   auto fenced = has_fenced(a);
   if (!fenced) return StepResult::of(fenced.error());
   bool off = *fenced || at(lifted.result, {"takenOff"}) == Json(true);
-  a.status.operation.results[kFenceOff] = {
-      {"mayBeRead", off && (from->replicas != 0 || !from->pods.empty())}};
+  a.status.operation.results[kFenceOff] = {{"mayBeRead", off && (from->replicas != 0 || !from->pods.empty())},
+                                           {"time", base::format_time_micro(base::now())}};
   if (auto saved = a.save(a); !saved) return StepResult::of(saved.error());
   return lifted;
 }
 bool fence_may_be_read(const Action& a) { return at(a.result(kFenceOff), {"mayBeRead"}) == Json(true); }
+
+// Whether the container of the member that may have read the fence runs, or may run though its pod's status
+// does not have it yet.
+bool reader_runs(const Action& a, const plan::MemberView& m) {
+  const Json& statuses = at(m.pods.front(), {"status", "containerStatuses"});
+  if (statuses.is_array()) {
+    for (const Json& s : statuses) {
+      if (text_at(s, {"name"}) == m.container && at(s, {"state", "running"}).is_object()) return true;
+    }
+  }
+  auto off = base::parse_time(text_at(a.result(kFenceOff), {"time"}), "time");
+  return off && base::now() - *off < kStatusFollows;
+}
 
 // A server that has read the fence is read-only, and would stay so once it is off: it is ended, to be started
 // anew. One that may have read it is waited for until it answers, but not where it is we whom it does not let
@@ -504,8 +521,15 @@ StepResult end_read_only(Action& a, const std::string& name) {
   auto scene = scene_of(a);
   if (!scene) return StepResult::of(scene.error());
   const plan::MemberView* m = scene->member(name);
-  if (m == nullptr || m->replicas == 0 || m->pods.empty() || !plan::pod_ready(m->pods.front()))
-    return StepResult::done();
+  if (m == nullptr || m->replicas == 0 || m->pods.empty()) return StepResult::done();
+  const std::string uid = text_at(m->pods.front(), {"metadata", "uid"});
+  // Started when the fence was off.
+  const std::string ended = text_at(a.result(kEndedReadOnly), {"podUID"});
+  if (!ended.empty() && ended != uid) return StepResult::done();
+  if (!plan::pod_ready(m->pods.front())) {
+    if (!fence_may_be_read(a) || !reader_runs(a, *m)) return StepResult::done();
+    return StepResult::waiting(fmt::format("waiting until {} is ready: it may have read the fence", name));
+  }
   plan::ServerFacts server = ask_server(a.world, *scene, *m);
   if (server.no_answer) {
     bool starts = server.no_answer->code == base::ErrorCode::kUnavailable ||
@@ -515,23 +539,46 @@ StepResult end_read_only(Action& a, const std::string& name) {
         fmt::format("waiting until {} says whether it takes writes ({})", name, server.no_answer->text()));
   }
   if (!server.in_recovery) return StepResult::done();
-  a.status.operation.results[kEndedReadOnly] = true;
+  a.status.operation.results[kEndedReadOnly] = {{"podUID", uid}, {"replicas", m->replicas}};
   if (auto saved = a.save(a); !saved) return StepResult::of(saved.error());
   return end_member(a, *m);
 }
 
-// The fence Job may have seen a stop that was none of ours, of a container that was restarted: then the
-// server reads the fence's signal as it comes up.
-StepResult take_off_waiting_fence(Action& a, const std::string& from, int replicas) {
+// The primary at its count again, and not behind a fence. One that was never stopped is not asked whether it
+// serves: it may be dead, and that the reason to give up.
+enum class Stopping { kNotBegun, kBegun };
+StepResult put_back_primary(Action& a, const std::string& from, int replicas, Stopping stopping) {
+  // First: a fence Job that waits would take the next stop for the one that it waits for. It may have seen
+  // one that was none of ours, of a container that was restarted: then the server comes up behind the fence.
   StepResult lifted = lift_fence(a);
-  if (lifted.kind != StepResult::Kind::kDone || !fence_may_be_read(a)) return lifted;
+  if (lifted.kind != StepResult::Kind::kDone) return lifted;
+  const bool stopped = !a.result("stop-primary-pods").is_null(), ended = !a.result(kEndedReadOnly).is_null(),
+             may_be_read = fence_may_be_read(a);
   auto scene = scene_of(a);
   if (!scene) return StepResult::of(scene.error());
   const plan::MemberView* m = scene->member(from);
-  // At 0 by somebody else's hand: it stays their affair.
-  if (m != nullptr && m->replicas == 0 && a.result(kEndedReadOnly).is_null()) return lifted;
-  lifted = start_member(a, from, replicas);
-  return lifted.kind == StepResult::Kind::kDone ? end_read_only(a, from) : lifted;
+  const bool at_zero = m != nullptr && m->replicas == 0;
+  if (!stopped && !ended && (!may_be_read || at_zero)) {
+    // Before anything was to stop it, it is at 0 by somebody else's hand: it stays their affair.
+    return stopping == Stopping::kBegun ? restore_count(a, from, replicas) : lifted;
+  }
+  StepResult started = start_member(a, from, replicas);
+  if (started.kind == StepResult::Kind::kFailed && started.error.reason == "MemberDoesNotStart") {
+    // Nothing is gained by waiting: what can mend it waits for this action to end.
+    if (may_be_read && !ended && m != nullptr && !m->pods.empty() && reader_runs(a, *m)) return started;
+    a.status.operation.results[kDoesNotStart] = {{"words", started.error.message}};
+    return StepResult::done();
+  }
+  // Looked at once it is ready, or a start of just now would be missed.
+  return started.kind == StepResult::Kind::kDone ? end_read_only(a, from) : started;
+}
+
+// The same of one that was dead: nobody waits for it to start. Whoever scaled it up while it was fenced has
+// it at that count again.
+StepResult put_back_dead(Action& a, const std::string& from, int replicas) {
+  const int count = static_cast<int>(number_at(a.result(kEndedReadOnly), {"replicas"}, replicas));
+  StepResult counted = restore_count(a, from, count);
+  return counted.kind == StepResult::Kind::kDone && fence_may_be_read(a) ? end_read_only(a, from) : counted;
 }
 
 StepResult switch_undisturbed(Action& a) {
@@ -622,7 +669,9 @@ Flow cutover_flow(Action& action, const api::FailoverSpec& spec) {
         fmt::format("start the fence Job on the volume of {}; it waits for the clean stop", from)};
     prepare.run = fence_waits;
     prepare.patience = kPatience;
-    prepare.revert = [from, replicas](Action& x) { return take_off_waiting_fence(x, from, replicas); };
+    prepare.revert = [from, replicas](Action& x) {
+      return put_back_primary(x, from, replicas, Stopping::kNotBegun);
+    };
     if (!dead) steps.push_back(prepare);  // it waits for a clean stop, which will not come
     Step apps;
     apps.planned = {"stop-applications", api::StepKind::kConvergent,
@@ -647,18 +696,14 @@ Flow cutover_flow(Action& action, const api::FailoverSpec& spec) {
       if (auto ended = fence_ended(x, *scene)) return *ended;
       return stop_member(x, "stop-primary", from, Login::kRole);
     };
-    // The fence Job first: it would take the clean stop that it waits for as its sign.
     stop.revert = [from, replicas](Action& x) {
-      StepResult lifted = lift_fence(x);
-      if (lifted.kind == StepResult::Kind::kDone) lifted = start_member(x, from, replicas);
-      // Looked at once it is ready, or a start of just now would be missed.
-      return lifted.kind == StepResult::Kind::kDone ? end_read_only(x, from) : lifted;
+      return put_back_primary(x, from, replicas, Stopping::kBegun);
     };
     if (dead) {
       stop.planned.text =
           fmt::format("see that {}, which is down, is at 0 and that no pod uses its volume", from);
       stop.run = [from](Action& x) { return stop_dead_member(x, "stop-primary", from); };
-      stop.revert = [from, replicas](Action& x) { return restore_count(x, from, replicas); };
+      stop.revert = [from, replicas](Action& x) { return put_back_dead(x, from, replicas); };
     }
     stop.patience = kPatience;
     steps.push_back(stop);
@@ -703,6 +748,15 @@ Flow cutover_flow(Action& action, const api::FailoverSpec& spec) {
   };
   flow.record = record_and_release;
   flow.confirm = confirm;
+  flow.as_before = [](Action& a) -> std::string {
+    std::string words = text_at(a.result(kDoesNotStart), {"words"});
+    if (words.empty()) return "";
+    return fmt::format(
+        "Everything is as it was before, but the primary, which was stopped, does not start: {}. HINT: if "
+        "the "
+        "log shows no way, restore to the candidate with salvage: StoppedPrimary, then make a new Failover",
+        words);
+  };
   flow.success = [](Action& a) {
     const Json& left = at(a.status.extra, {"dataLoss", "transactions"});
     return fmt::format(

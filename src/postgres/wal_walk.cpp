@@ -245,6 +245,7 @@ class Walker {
       std::uint64_t size = order_.segment_size;
       end = (end + size - 1) / size * size;
     }
+    if (!walk_.first) walk_.first = Lsn(start);
     walk_.last = Lsn(start);
     walk_.end = Lsn(end);
     ++walk_.records;

@@ -24,7 +24,8 @@ struct WalWalk {
   Lsn begin;                  // the first byte of the segment it began with
   Lsn end;                    // behind the last valid record; = begin where there is none
   Lsn record_end;             // the same, but of a switch without the empty rest of its segment
-  std::optional<Lsn> last;    // start of the last valid record
+  std::optional<Lsn> first;   // start of the first valid record
+  std::optional<Lsn> last;    // of the last one
   std::uint64_t records = 0;  // how many were valid
   std::string words;          // why it ends there
   std::uint64_t looked = 0;   // the last segment that was looked for

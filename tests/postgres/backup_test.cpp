@@ -19,6 +19,7 @@
 #include "archive/repository.hpp"
 #include "base/hash.hpp"
 #include "support/paths.hpp"
+#include "support/postgres/damage.hpp"
 #include "support/postgres/server.hpp"
 
 namespace pgrunbook::agent {
@@ -180,6 +181,47 @@ TEST_F(Backup, ItsEndIsFoundInTheLastSegmentsToo) {
   auto other = check_backup_end(repository(), record, segments);
   ASSERT_FALSE(other.has_value());
   EXPECT_EQ(other.error().reason, "ForeignWal");
+}
+
+// A recovery from it would end there, and never get to the end of the backup.
+TEST_F(Backup, DamageInTheMiddleOfItsWalIsFoundWhereAllOfItIsRead) {
+  Server& server = start_server();
+  std::vector<std::string> statements{
+      "CREATE TABLE began AS SELECT pg_backup_start('held open', true) AS lsn"};
+  for (int i = 0; i < 4; ++i) {
+    statements.emplace_back(fmt::format("CREATE TABLE t{} AS SELECT generate_series(1, 5000)", i));
+    statements.emplace_back("SELECT pg_switch_wal()");
+  }
+  statements.emplace_back("SELECT b.lsn, e.lsn FROM began b, pg_backup_stop(false) e");
+  auto ends = must(postgres::psql(server.superuser(), statements, base::Deadline::after(seconds(60))));
+  server.switch_segment();
+  server.wait_for("SELECT count(*) FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready'", "0");
+
+  archive::BackupRecord record;
+  record.id = "held-open";
+  record.major_version = 15;
+  record.timeline = postgres::TimelineId(1);
+  record.begin_lsn = must(postgres::Lsn::parse(ends.front()[0]));
+  record.end_lsn = must(postgres::Lsn::parse(ends.front()[1]));
+  auto segments =
+      must(repository().walk(postgres::TimelineHistory(record.timeline), record.begin_lsn, record.end_lsn))
+          .segments;
+  ASSERT_GT(segments.size(), 4U);
+  int seen = 0;
+  auto whole = [&](postgres::Lsn at) {
+    EXPECT_GE(at, record.begin_lsn);
+    ++seen;
+  };
+  EXPECT_TRUE(check_backup_end(repository(), record, segments, whole).has_value());
+  EXPECT_GT(seen, 4);
+
+  test::damage_archived(repository(), segments[1].name, path("scratch"));
+  auto found = check_backup_end(repository(), record, segments, whole);
+  ASSERT_FALSE(found.has_value());
+  EXPECT_EQ(found.error().reason, "WalDamaged");
+  EXPECT_THAT(found.error().message,
+              HasSubstr(fmt::format("segment {} in the archive cannot be read behind ", segments[1].name)));
+  EXPECT_TRUE(check_backup_end(repository(), record, segments).has_value()) << "only its end was asked for";
 }
 
 // The right names and the right headers, and none of it is this server's.

@@ -3,6 +3,7 @@
 #include <thread>
 
 #include "postgres/pitr_scene.hpp"
+#include "support/postgres/damage.hpp"
 
 namespace pgrunbook::agent {
 namespace {
@@ -70,7 +71,6 @@ TEST_F(PlanJob, RefusalsNameTheNearestPossibleTarget) {
   EXPECT_EQ(quiet.result["included"]["time"], last);
 }
 
-// Damaged before it was archived: whole by its name, its first page and the archive's own checksum.
 TEST_F(PlanJob, TheLatestStateIsNotTheOneBeforeDamagedWal) {
   Server& primary = start_primary();
   backup(primary);
@@ -82,15 +82,7 @@ TEST_F(PlanJob, TheLatestStateIsNotTheOneBeforeDamagedWal) {
   insert(primary, 2);
   std::string last = marker(primary);
   must_succeed(plan_order(1, "", {hit, last}));
-  auto r = repository();
-  auto name = must(postgres::parse_wal_name(hit));
-  std::string stored = r.layout().wal_file(name), copy = path(hit);
-  must(archive::get_file(stored, copy));
-  std::string bytes = must(base::read_file(copy));
-  for (std::size_t i = 4000; i < 4200; ++i) bytes[i] = static_cast<char>(bytes[i] ^ 0x55);
-  test::write_file(copy, bytes);
-  ASSERT_EQ(::unlink(stored.c_str()), 0);
-  must(archive::put_file_if_absent(copy, stored));
+  test::damage_archived(repository(), hit, path(hit));
   // A mark that cannot be read is no other server's.
   Order proof = order(api::jobs::kProof, 4, "standby");
   proof.plan.mark = mark;
@@ -222,8 +214,9 @@ TEST_F(PlanJob, WhatACopyOfThePrimaryArchivedIsNotTakenForThePrimarysOwn) {
                                      "point 'pgrunbook two 0a1b2d', set just now up to {}, is not in it",
                                      second.wait_for.back(), second.mark.lsn));
     EXPECT_THAT(a.hint,
-                HasSubstr("stop the copy and move what it wrote out of walbackup/ (from the segment on that "
-                          "pg_stat_archiver has as last_failed_wal)"));
+                HasSubstr("stop the copy, wait until pg_stat_archiver has a last_failed_time later than its "
+                          "last_archived_time, and move what the copy wrote out of walbackup/, from that "
+                          "last_failed_wal on"));
   }
 
   // The way out, as it is said.

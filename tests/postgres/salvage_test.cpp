@@ -8,6 +8,7 @@
 
 #include "postgres/pitr_scene.hpp"
 #include "postgres/wal_walk.hpp"
+#include "support/postgres/damage.hpp"
 
 namespace pgrunbook::agent {
 namespace {
@@ -119,9 +120,7 @@ class Salvage : public Scene {
     return second;
   }
   void damage(const std::string& segment, std::size_t at = 4000) const {
-    std::string file = pg_wal() + "/" + segment, bytes = must(base::read_file(file));
-    for (std::size_t i = at; i < at + 200; ++i) bytes[i] = static_cast<char>(bytes[i] ^ 0x55);
-    test::write_file(file, bytes);
+    test::damage_file(pg_wal() + "/" + segment, at);
   }
   void destroy_control() const {
     test::write_file(primary_mount() + "/data/global/pg_control", std::string(8192, '\xA5'));
@@ -358,6 +357,38 @@ TEST_F(Salvage, DamageOfWhatIsInTheArchiveDoesNoHarm) {
     EXPECT_EQ(a.result["salvage"]["transactions"], 3);
     EXPECT_FALSE(a.result["salvage"].contains("damaged"));
   }
+}
+
+// The rest of a record that began in the segment before has its checksum there.
+TEST_F(Salvage, DamageAtTheHeadOfWhatIsInTheArchiveDoesNoHarm) {
+  Server& primary = start_primary();
+  backup(primary);
+  primary.sql("CREATE TABLE wide (t text)");
+  primary.sql("ALTER TABLE wide ALTER t SET STORAGE PLAIN");
+  const std::size_t header = 40, rest_at = 16;
+  std::string segment;
+  std::uint32_t rest = 0;
+  for (int i = 0; i < 20 && rest < 400; ++i) {  // until the newest that is archived begins so
+    primary.sql("INSERT INTO wide SELECT repeat('x', 7000) FROM generate_series(1, 300)");
+    primary.wait_for("SELECT count(*) FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready'", "0");
+    segment = must(repository().newest_segment(kFirst))->name;
+    std::memcpy(&rest, must(base::read_file(pg_wal() + "/" + segment)).data() + rest_at, sizeof rest);
+  }
+  ASSERT_GE(rest, 400U);
+  insert(primary, 3);
+  kill_all(primary);
+  damage(segment, header + 100);
+  auto a = must_succeed(preview_order(1));
+  EXPECT_EQ(a.result["salvage"]["transactions"], 4);  // the last one of wide too
+  EXPECT_FALSE(a.result["salvage"].contains("damaged"));
+  // What differs behind that record too is another server's.
+  auto bytes = must(base::read_file(pg_wal() + "/" + segment));
+  const std::string stored = repository().layout().wal_file(must(postgres::parse_wal_name(segment)));
+  must(archive::get_file(stored, path("other")));
+  test::damage_file(path("other"), bytes.size() / 2);
+  ASSERT_EQ(::unlink(stored.c_str()), 0);
+  must(archive::put_file_if_absent(path("other"), stored));
+  EXPECT_EQ(run(preview_order(2)).reason, "ForeignWal");
 }
 
 // What lies behind the damage was acknowledged, and nobody can count it.

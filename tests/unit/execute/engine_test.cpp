@@ -372,6 +372,29 @@ TEST(Waits, ThatTakeLongSaySo) {
   EXPECT_EQ(s.phase(), "Completed");
 }
 
+TEST(RollBack, ThatTakesLongSaysSo) {
+  Scripted s;
+  s.script[2].end = End::kFail;
+  s.script[1].patience = std::chrono::seconds(300);
+  s.script[1].waiting_reverts = 1000;
+  for (int i = 0; i < 8; ++i) ASSERT_TRUE(s.once().has_value());
+  ASSERT_EQ(s.log().back(), "undo stop: ");
+  s.began(std::chrono::seconds(290));
+  ASSERT_TRUE(s.once().has_value());
+  EXPECT_EQ(s.phase(), "RollingBack");
+  s.began(std::chrono::seconds(301));
+  ASSERT_TRUE(s.once().has_value());
+  EXPECT_EQ(s.phase(), "Blocked");
+  EXPECT_EQ(s.text({"reason"}), "TakesLong");
+  EXPECT_THAT(s.message(), HasSubstr("putting back step stop needs help: for more than 300 s: the pod is not "
+                                     "ready"));
+  s.script[1].waiting_reverts = 0;
+  s.drive();
+  EXPECT_EQ(s.phase(), "Failed");
+  EXPECT_EQ(s.text({"reason"}), "Broken");
+  EXPECT_EQ(s.counts["undo stop"], 1);
+}
+
 TEST(RollBack, IsNeverLeftByCancelOrApproval) {
   Scripted s;
   s.script[2].end = End::kFail;

@@ -89,6 +89,8 @@ class Cluster {
     }
     outsider_ = false;
   }
+  bool unclean = false;  // the primary is killed as it stops, and does not start again
+  bool revived = false;  // the dead primary starts once it is scaled up
   std::function<void(const kube::Resource&, const Json&)>
       meddle;  // somebody else's hand, after a write of ours
 
@@ -199,7 +201,7 @@ class Cluster {
                  : "10.0.0.5";
     }
     int which = host == "10.0.0.1" ? 0 : 1;
-    if (which == 0 && dead_) {
+    if (which == 0 && dead_ && !revived) {
       base::Error nobody = base::error(base::ErrorCode::kUnavailable, "connection refused");
       nobody.reason = "Unreachable";
       return base::fail(nobody);
@@ -226,7 +228,10 @@ class Cluster {
   void start(const std::string& member) {
     server(index(member)).refuse(std::nullopt);
     Json pod = tfrs::pod(member + "-1", {{"name", member}}, index(member) == 0 ? "10.0.0.1" : "10.0.0.5");
-    if (dead_ && index(member) == 0) pod["status"]["conditions"][0]["status"] = "False";
+    if (index(member) == 0 && ((dead_ && !revived) || stopped_uncleanly_)) {
+      pod["status"]["conditions"][0]["status"] = "False";
+      pod["status"]["containerStatuses"] = {{{"name", "postgresql"}, {"restartCount", 3}}};
+    }
     api.put(k::kPod, pod);
   }
   void endpoints() {
@@ -293,7 +298,9 @@ class Cluster {
       server(index(name)).refuse(FakePostgres::Refusal{"57P03", "the database system is shutting down"});
     terminations_->observe(tfrs::terminated(pod, 0));
     api.erase(k::kPod, name + "-1");
-    if (name == "postgresql" && !waiting_fence_.empty()) fence(std::exchange(waiting_fence_, ""));
+    if (name != "postgresql" || waiting_fence_.empty()) return;
+    stopped_uncleanly_ = unclean;
+    unclean ? fence_gives_up() : fence(std::exchange(waiting_fence_, ""));
   }
   [[nodiscard]] bool jobs_on(const std::string&) const { return !waiting_fence_.empty(); }
   void job(const std::string& name, const Json& object) {
@@ -402,6 +409,7 @@ class Cluster {
   std::atomic<bool> read_only_[2] = {false, false};
   bool exchanged_ = false, fenced_ = false, outsider_ = false;
   std::string waiting_fence_;
+  bool stopped_uncleanly_ = false;
   int restarting_ = 0;  // looks until the primary's container answers again
 };
 
@@ -804,6 +812,43 @@ TEST(SteeredCutover, ThatFencedNothingIsPutBackWhateverThePrimarySays) {
   expect_put_back({[](Cluster& world) { world.primary_dies(); }, true});
   expect_put_back({locked_out, true});
   expect_put_back({[&](Cluster& world) { locked_out(world), world.fence_gives_up(); }, false});
+  // It dies while the applications end: nobody has stopped it, and nobody waits for it to start.
+  expect_put_back({[](Cluster& world) { world.primary_dies(), world.fence_gives_up(); }, false});
+}
+
+// What can mend it, a restore with salvage, waits for the cutover to end.
+TEST(SteeredCutover, ThatStoppedAPrimaryWhichDoesNotStartAgainEndsAndSaysSo) {
+  Cluster world(k::kFailover, "it", Json::parse(kCases[2].spec));
+  const Json before = world.outside();
+  world.unclean = true;
+  world.look_until("Failed");
+  EXPECT_EQ(world.text({"reason"}), "NotShutDown");
+  EXPECT_THAT(
+      world.text({"message"}),
+      ::testing::HasSubstr("Everything is as it was before, but the primary, which was stopped, does not "
+                           "start: postgresql was restarted 3 times and is not ready"));
+  EXPECT_THAT(world.text({"message"}), ::testing::HasSubstr("restore to the candidate with salvage"));
+  EXPECT_EQ(world.outside(), before);
+}
+
+// Somebody scales up the dead primary while it is fenced, and its server starts behind the fence.
+TEST(SteeredCutover, FromADeadPrimaryThatWasStartedBehindTheFenceHasItWriteAgain) {
+  Cluster world(k::kFailover, "it", Json::parse(kCases[4].spec), true);
+  const Json before = world.outside();
+  bool once = true;
+  world.meddle = [&](const kube::Resource& r, const Json& object) {
+    if (!once || r != k::kJob || text_at(object, {"metadata", "name"}).find("-fence-") == std::string::npos)
+      return;
+    once = false;
+    world.revived = true;
+    world.apply({{"selector", "postgresql"}, {"replicas", {{"postgresql", 1}}}});
+    EXPECT_TRUE(world.primary_is_read_only());
+  };
+  world.look_until("Failed");
+  EXPECT_FALSE(once);
+  EXPECT_EQ(world.text({"reason"}), "OldPrimaryStarted") << world.text({"message"});
+  EXPECT_FALSE(world.primary_is_read_only());
+  EXPECT_EQ(world.outside(), before);
 }
 
 // A person leads the Service to the restored copy before the restore is over: it may have been written to.

@@ -26,6 +26,7 @@ struct StepScript {
   int looks = 0;                 // how often it waits first, after the act
   int failures = 1 << 30;        // how many times `end` is met before it succeeds
   int stuck_reverts = 0;         // how often revert() is Blocked first
+  int waiting_reverts = 0;       // how often it waits then
   bool too_late = false;         // revert() finds that going back would lose something
   std::chrono::seconds patience{0};
 };
@@ -209,6 +210,10 @@ class Scripted {
           return execute::StepResult::blocked(
               base::refused("Stuck", "no pod for the Job", "raise the quota"));
         }
+        if (awaited_[s.name] < s.waiting_reverts) {
+          ++awaited_[s.name];
+          return execute::StepResult::waiting("the pod is not ready");
+        }
         if (up.count(s.name) != 0) act("undo " + s.name, [&] { up.erase(s.name); });
         return execute::StepResult::done();
       };
@@ -217,7 +222,7 @@ class Scripted {
   }
 
   execute::Terminations terminations_;
-  std::map<std::string, int> looks_, failed_, stuck_;
+  std::map<std::string, int> looks_, failed_, stuck_, awaited_;
 
  public:
   execute::World outside{
