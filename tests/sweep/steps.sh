@@ -108,13 +108,16 @@ kill_container_with() { # pid
   while [ "$(awk '/^NSpid:/ { print $NF }' "/proc/$pid/status")" != 1 ]; do pid=$(awk '/^PPid:/ { print $2 }' "/proc/$pid/status"); done
   kill -9 "$pid"
 }
-# While `postgres --single` of a Job works on this volume; its working directory is the data directory.
+# While `postgres --single` of a Job works on this volume; its working directory is the data directory. It is held
+# first, for it may be over before its container is found.
 dies_as_single_user() { # claim
   local pid='' until=$((SECONDS + 200)) data
   data=$(volume "$1")/userdata
   while [ -z "$pid" ]; do
     ((SECONDS < until)) || fail "no postgres --single works on $data"
-    for pid in $(pgrep -f -- ' --single ' || true); do [ "/proc/$pid/cwd" -ef "$data" ] && break || pid=''; done
+    for pid in $(pgrep -f -- ' --single ' || true); do
+      [ "/proc/$pid/cwd" -ef "$data" ] && kill -STOP "$pid" 2>/dev/null && break || pid=''
+    done
     sleep .02
   done
   kill_container_with "$pid"
