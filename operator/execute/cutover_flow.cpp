@@ -17,11 +17,10 @@ using base::text_at;
 namespace {
 
 constexpr auto kServiceAgrees = std::chrono::seconds(90);
-// Results of putting back. {podUID, replicas} of the old primary that was ended to be started anew;
-constexpr const char* kEndedReadOnly = "ended-read-only";
-// {mayBeRead, time} once the fence is off; {words} of an old primary that was stopped and does not start.
-constexpr const char* kFenceOff = "fence-off";
-constexpr const char* kDoesNotStart = "does-not-start";
+// Results of putting back.
+constexpr const char* kEndedReadOnly = "ended-read-only";  // {podUID, replicas} of who is to be started anew
+constexpr const char* kFenceOff = "fence-off";             // {mayBeRead, time}
+constexpr const char* kDoesNotStart = "does-not-start";    // {words} of a primary that was stopped
 // After as long a container that runs is in its pod's status.
 constexpr auto kStatusFollows = std::chrono::seconds(10);
 
@@ -753,8 +752,8 @@ Flow cutover_flow(Action& action, const api::FailoverSpec& spec) {
     if (words.empty()) return "";
     return fmt::format(
         "Everything is as it was before, but the primary, which was stopped, does not start: {}. HINT: if "
-        "the "
-        "log shows no way, restore to the candidate with salvage: StoppedPrimary, then make a new Failover",
+        "its log shows no way, restore to the candidate with salvage: StoppedPrimary, then make a new "
+        "Failover",
         words);
   };
   flow.success = [](Action& a) {

@@ -382,12 +382,7 @@ TEST_F(Salvage, DamageAtTheHeadOfWhatIsInTheArchiveDoesNoHarm) {
   EXPECT_EQ(a.result["salvage"]["transactions"], 4);  // the last one of wide too
   EXPECT_FALSE(a.result["salvage"].contains("damaged"));
   // What differs behind that record too is another server's.
-  auto bytes = must(base::read_file(pg_wal() + "/" + segment));
-  const std::string stored = repository().layout().wal_file(must(postgres::parse_wal_name(segment)));
-  must(archive::get_file(stored, path("other")));
-  test::damage_file(path("other"), bytes.size() / 2);
-  ASSERT_EQ(::unlink(stored.c_str()), 0);
-  must(archive::put_file_if_absent(path("other"), stored));
+  test::damage_archived(repository(), segment, path("other"), repository().segment_size() / 2);
   EXPECT_EQ(run(preview_order(2)).reason, "ForeignWal");
 }
 

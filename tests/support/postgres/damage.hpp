@@ -20,10 +20,10 @@ inline void damage_file(const std::string& path, std::size_t at = 4000) {
 // As if the segment had been damaged before it was archived: whole by its name, its first page and the
 // archive's own checksum. `scratch` is a path that may be written.
 inline void damage_archived(const archive::Repository& repository, const std::string& segment,
-                            const std::string& scratch) {
+                            const std::string& scratch, std::size_t at = 4000) {
   const std::string stored = repository.layout().wal_file(must(postgres::parse_wal_name(segment)));
   must(archive::get_file(stored, scratch));
-  damage_file(scratch);
+  damage_file(scratch, at);
   if (::unlink(stored.c_str()) != 0) throw std::runtime_error("cannot remove " + stored);
   must(archive::put_file_if_absent(scratch, stored));
 }
